@@ -1,0 +1,9 @@
+//! What coordinator and worker agree on.
+//!
+//! * [`protocol`]: what is on the wire. Pure: no I/O, no tokio, no async-nats.
+//! * [`broker`]: where it is: subjects, streams, consumers, buckets, and their creation.
+//! * [`runtime`]: how a process of ours lives: connection, embedded server, logs, shutdown.
+
+pub mod broker;
+pub mod protocol;
+pub mod runtime;

@@ -1,0 +1,1 @@
+//! Real nats-servers, real processes and broken networks for tests.

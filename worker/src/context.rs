@@ -1,0 +1,90 @@
+//! What a tool is given beside its task: where it works, when to stop, where to print.
+
+use std::sync::Arc;
+
+use a3s_shared::protocol::clock;
+use bytes::Bytes;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Duration, Instant};
+
+use crate::workspace::Workspace;
+
+/// Why a running tool must stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StopReason {
+    /// The task's deadline has come.
+    Deadline,
+    /// Somebody cancelled the task.
+    Cancelled,
+    /// The broker no longer counts on this worker; another may run the task.
+    LeaseLost,
+    /// The worker stops and the time it had for finishing is over.
+    Shutdown,
+}
+
+/// What one run of a tool may use. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct ToolContext {
+    workspace: Arc<Workspace>,
+    deadline_ms: u64,
+    stop: watch::Receiver<Option<StopReason>>,
+    output: Option<mpsc::Sender<Bytes>>,
+}
+
+impl ToolContext {
+    /// A context whose stop signal is `stop` and whose partial output goes to `output`.
+    #[must_use]
+    pub fn new(
+        workspace: Arc<Workspace>,
+        deadline_ms: u64,
+        stop: watch::Receiver<Option<StopReason>>,
+        output: Option<mpsc::Sender<Bytes>>,
+    ) -> Self {
+        Self {
+            workspace,
+            deadline_ms,
+            stop,
+            output,
+        }
+    }
+
+    /// The directory that the tool may touch.
+    #[must_use]
+    pub fn workspace(&self) -> &Arc<Workspace> {
+        &self.workspace
+    }
+
+    /// When the task's time is over, on this machine's monotonic clock.
+    #[must_use]
+    pub fn deadline(&self) -> Instant {
+        let left = self.deadline_ms.saturating_sub(clock::now_ms());
+        Instant::now() + Duration::from_millis(left)
+    }
+
+    /// Whether the tool must stop; for loops that cannot await.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stop.borrow().is_some()
+    }
+
+    /// Resolves when the tool must stop, and says why. Never resolves otherwise.
+    pub async fn stopped(&self) -> StopReason {
+        let mut stop = self.stop.clone();
+        loop {
+            if let Some(reason) = *stop.borrow_and_update() {
+                return reason;
+            }
+            if stop.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Shows a piece of output to whoever watches the task now. Never waits: what nobody can
+    /// take in time is dropped here (the result still has it).
+    pub fn progress(&self, chunk: impl Into<Bytes>) {
+        if let Some(output) = &self.output {
+            let _ = output.try_send(chunk.into());
+        }
+    }
+}
