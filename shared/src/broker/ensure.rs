@@ -191,25 +191,17 @@ impl Broker {
             let name = config.durable_name.clone().unwrap_or_default();
             match handle.create_consumer_strict(config.clone()).await {
                 Ok(_) => Ok(Vec::new()),
-                Err(error) => {
-                    let ConsumerCreateStrictErrorKind::JetStream(ref refused) = error.kind() else {
-                        return Err(BrokerError::unreachable(
-                            format!("create consumer {name}"),
-                            error,
-                        ));
-                    };
-                    let exists = refused.error_code() == ErrorCode::CONSUMER_ALREADY_EXISTS;
-                    match handle.consumer_info(&name).await {
-                        Ok(info) if exists => {
-                            let of = format!("{stream} consumer {name}");
-                            Ok(differences(&of, &json(&info.config), &json(&config)))
-                        }
-                        _ => Err(BrokerError::refused(
-                            format!("create consumer {name}"),
-                            error,
-                        )),
-                    }
+                Err(error) if error.kind() == ConsumerCreateStrictErrorKind::AlreadyExists => {
+                    let what = format!("check consumer {name}");
+                    let info = handle.consumer_info(&name).await;
+                    let info = info.map_err(|e| BrokerError::unreachable(what, e))?;
+                    let of = format!("{stream} consumer {name}");
+                    Ok(differences(&of, &json(&info.config), &json(&config)))
                 }
+                Err(error) => Err(BrokerError::refused(
+                    format!("create consumer {name}"),
+                    error,
+                )),
             }
         });
         Ok(try_join_all(ensured).await?.into_iter().flatten().collect())
