@@ -1,0 +1,153 @@
+//! Reading and removing single messages of a stream.
+
+use async_nats::client::RequestErrorKind;
+use async_nats::{HeaderMap, Message};
+use bytes::Bytes;
+use serde_json::json;
+
+use super::{Broker, BrokerError};
+
+/// The most messages that one scan reads.
+const SCAN_LIMIT: usize = 100_000;
+
+/// A message as a stream holds it.
+#[derive(Debug, Clone)]
+pub struct StoredMessage {
+    /// Its subject.
+    pub subject: String,
+    /// Its sequence in the stream.
+    pub sequence: u64,
+    /// Its headers, without those of the read itself.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+impl StoredMessage {
+    /// The value of a header.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(async_nats::HeaderValue::as_str)
+    }
+
+    fn read(message: Message, what: &str) -> Result<Option<Self>, BrokerError> {
+        if let Some(status) = message.status {
+            return match status.as_u16() {
+                404 | 408 => Ok(None),
+                code => Err(BrokerError::refused(what, format!("status {code}"))),
+            };
+        }
+        let headers = message.headers.unwrap_or_default();
+        let text = |name: &str| headers.get(name).map(async_nats::HeaderValue::as_str);
+        let (Some(subject), Some(sequence)) = (text("Nats-Subject"), text("Nats-Sequence")) else {
+            return Err(BrokerError::unreadable(
+                what,
+                "not an answer to a direct get",
+            ));
+        };
+        Ok(Some(Self {
+            subject: subject.to_owned(),
+            sequence: sequence
+                .parse()
+                .map_err(|e| BrokerError::unreadable(what, e))?,
+            headers,
+            body: message.payload,
+        }))
+    }
+}
+
+impl Broker {
+    /// The last message of a subject, `None` when it has none.
+    ///
+    /// # Errors
+    /// When the broker does not answer or the stream does not exist.
+    pub async fn last(
+        &self,
+        stream: &str,
+        subject: &str,
+    ) -> Result<Option<StoredMessage>, BrokerError> {
+        let call = self.api_subject(&format!("DIRECT.GET.{stream}.{subject}"));
+        self.direct_get(call, Bytes::new(), stream).await
+    }
+
+    /// The message of a sequence, `None` when it is gone.
+    ///
+    /// # Errors
+    /// As [`Broker::last`].
+    pub async fn at(&self, stream: &str, seq: u64) -> Result<Option<StoredMessage>, BrokerError> {
+        let call = self.api_subject(&format!("DIRECT.GET.{stream}"));
+        let body = json!({ "seq": seq }).to_string();
+        self.direct_get(call, body.into(), stream).await
+    }
+
+    /// The messages whose subject matches `filter`, oldest first, from sequence `from` on; at
+    /// most 100,000.
+    ///
+    /// # Errors
+    /// As [`Broker::last`].
+    pub async fn scan(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: u64,
+    ) -> Result<Vec<StoredMessage>, BrokerError> {
+        let mut found = Vec::new();
+        let mut next = from.max(1);
+        while found.len() < SCAN_LIMIT {
+            let Some(message) = self.next(stream, filter, next).await? else {
+                break;
+            };
+            next = message.sequence + 1;
+            found.push(message);
+        }
+        Ok(found)
+    }
+
+    /// The first message at or after sequence `from` whose subject matches `filter`.
+    ///
+    /// # Errors
+    /// As [`Broker::last`].
+    pub async fn next(
+        &self,
+        stream: &str,
+        filter: &str,
+        from: u64,
+    ) -> Result<Option<StoredMessage>, BrokerError> {
+        let call = self.api_subject(&format!("DIRECT.GET.{stream}"));
+        let body = json!({ "seq": from, "next_by_subj": filter }).to_string();
+        self.direct_get(call, body.into(), stream).await
+    }
+
+    /// Removes a message; `false` when it was gone.
+    ///
+    /// # Errors
+    /// When the broker does not answer or does not permit it.
+    pub async fn remove(&self, stream: &str, sequence: u64) -> Result<bool, BrokerError> {
+        let what = format!("remove message {sequence} of {stream}");
+        let handle = self.stream_handle(stream, &what).await?;
+        match handle.delete_message(sequence).await {
+            Ok(removed) => Ok(removed),
+            Err(error) => match self.at(stream, sequence).await {
+                Ok(None) => Ok(false),
+                _ => Err(BrokerError::refused(what, error)),
+            },
+        }
+    }
+
+    async fn direct_get(
+        &self,
+        call: String,
+        body: Bytes,
+        stream: &str,
+    ) -> Result<Option<StoredMessage>, BrokerError> {
+        let what = format!("read {stream}");
+        match self.client().request(call, body).await {
+            Ok(message) => StoredMessage::read(message, &what),
+            Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+                let name = stream.to_owned();
+                Err(BrokerError::Missing { what, name })
+            }
+            Err(error) => Err(BrokerError::unreachable(what, error)),
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! Publishing to a stream, confirmed by the broker.
+
+use async_nats::client::RequestErrorKind;
+use async_nats::{HeaderMap, Request};
+use bytes::Bytes;
+use serde::Deserialize;
+
+use super::{Broker, REQUEST_TIMEOUT};
+
+/// The publish counts only if its subject's last message has this sequence; 0: has none.
+const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
+
+/// The broker's codes for "there is one already": wrong last sequence, and one a subject.
+const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
+const ONE_A_SUBJECT: u64 = 10077;
+
+/// A message for a stream.
+#[derive(Debug, Clone, Default)]
+pub struct Outgoing {
+    /// Where to.
+    pub subject: String,
+    /// Its headers.
+    pub headers: Vec<(&'static str, String)>,
+    /// Its body.
+    pub body: Bytes,
+    /// Store it only if the last message of its subject has this sequence (0: there is none).
+    pub expected_last: Option<u64>,
+}
+
+/// The broker's word that a message is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct PubAck {
+    /// The stream.
+    pub stream: String,
+    /// Its sequence there.
+    #[serde(rename = "seq")]
+    pub sequence: u64,
+    /// Whether a message of the same id had been stored before, and this one was not.
+    #[serde(default)]
+    pub duplicate: bool,
+}
+
+/// Whether a message that may exist once was stored now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stored {
+    /// It is the first.
+    First,
+    /// There was one before; this one was refused.
+    AlreadyThere,
+}
+
+/// A publish that was not confirmed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The condition of [`Outgoing::expected_last`] or of the stream does not hold.
+    #[error("{0}: there is one already")]
+    Exists(String),
+    /// Larger than the server takes in a message.
+    #[error("{subject}: {size} bytes are more than the server's max_payload of {max}")]
+    TooLarge {
+        /// Where to.
+        subject: String,
+        /// How large it is.
+        size: usize,
+        /// The server's limit.
+        max: usize,
+    },
+    /// No stream holds this subject, or JetStream is away.
+    #[error("{0}: no stream takes it; is JetStream enabled, and was a coordinator started once?")]
+    NoStream(String),
+    /// The stream refused it: it is full, for example.
+    #[error("{subject}: the broker refused: {reason}")]
+    Refused {
+        /// Where to.
+        subject: String,
+        /// What it said.
+        reason: String,
+    },
+    /// No answer in time. It may be stored or not: publish again with the same id to find out.
+    #[error("{subject}: no answer from the broker ({reason}), it may be stored or not")]
+    Unknown {
+        /// Where to.
+        subject: String,
+        /// What the client library said.
+        reason: String,
+    },
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Answer {
+    // First, because an answer with an error may also have the fields of an acknowledgement.
+    Error { error: ApiError },
+    Ack(PubAck),
+}
+
+/// An error of the JetStream API.
+#[derive(Debug, Deserialize)]
+struct ApiError {
+    #[serde(default)]
+    err_code: u64,
+    #[serde(default)]
+    description: String,
+}
+
+impl Broker {
+    /// Publishes and waits for the broker's word, up to five seconds.
+    ///
+    /// # Errors
+    /// [`PublishError`]; only `Unknown` leaves open whether the message is stored.
+    pub async fn publish(&self, outgoing: Outgoing) -> Result<PubAck, PublishError> {
+        let Outgoing {
+            subject,
+            headers,
+            body,
+            expected_last,
+        } = outgoing;
+        let max = self.client().max_payload();
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            map.insert(name, value.as_str());
+        }
+        if let Some(sequence) = expected_last {
+            map.insert(EXPECTED_LAST, sequence.to_string().as_str());
+        }
+        let size = body.len();
+        let mut request = Request::new().payload(body).timeout(Some(REQUEST_TIMEOUT));
+        if !map.is_empty() {
+            request = request.headers(map);
+        }
+        let answer = match self.client().send_request(subject.clone(), request).await {
+            Ok(message) => message.payload,
+            Err(error) => {
+                return Err(match error.kind() {
+                    RequestErrorKind::NoResponders => PublishError::NoStream(subject),
+                    RequestErrorKind::MaxPayloadExceeded => {
+                        PublishError::TooLarge { subject, size, max }
+                    }
+                    _ => PublishError::Unknown {
+                        subject,
+                        reason: error.to_string(),
+                    },
+                });
+            }
+        };
+        read_answer(subject, &answer)
+    }
+
+    /// As [`Broker::publish`], for a message that may exist once.
+    pub(super) async fn publish_first(&self, outgoing: Outgoing) -> Result<Stored, PublishError> {
+        match self.publish(outgoing).await {
+            Ok(ack) if ack.duplicate => Ok(Stored::AlreadyThere),
+            Ok(_) => Ok(Stored::First),
+            Err(PublishError::Exists(_)) => Ok(Stored::AlreadyThere),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn read_answer(subject: String, answer: &[u8]) -> Result<PubAck, PublishError> {
+    match serde_json::from_slice(answer) {
+        Ok(Answer::Ack(ack)) => Ok(ack),
+        Ok(Answer::Error { error }) => {
+            let code = error.err_code;
+            if WRONG_LAST_SEQUENCE.contains(&code) || code == ONE_A_SUBJECT {
+                return Err(PublishError::Exists(subject));
+            }
+            let reason = format!("{} ({code})", error.description);
+            Err(PublishError::Refused { subject, reason })
+        }
+        Err(error) => Err(PublishError::Unknown {
+            subject,
+            reason: error.to_string(),
+        }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_are_told_apart() {
+        let read = |text: &str| read_answer("s".into(), text.as_bytes());
+        let ack = read(r#"{"stream":"A","seq":7,"duplicate":true}"#).expect("an ack");
+        assert_eq!((ack.sequence, ack.duplicate), (7, true));
+        let error = |code: u64| {
+            format!(
+                r#"{{"error":{{"code":400,"err_code":{code},"description":"x"}},"stream":"A","seq":0}}"#
+            )
+        };
+        assert!(matches!(read(&error(10071)), Err(PublishError::Exists(_))));
+        assert!(matches!(read(&error(10077)), Err(PublishError::Exists(_))));
+        assert!(matches!(
+            read(&error(10047)),
+            Err(PublishError::Refused { .. })
+        ));
+        assert!(matches!(
+            read("nonsense"),
+            Err(PublishError::Unknown { .. })
+        ));
+    }
+}
