@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use a3s_shared::protocol::clock;
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
 use crate::workspace::Workspace;
@@ -22,13 +22,16 @@ pub enum StopReason {
     Shutdown,
 }
 
+/// Takes a piece of output to whoever watches, without waiting.
+pub type ShowOutput = Box<dyn Fn(Bytes) + Send + Sync>;
+
 /// What one run of a tool may use. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ToolContext {
     workspace: Arc<Workspace>,
     deadline_ms: u64,
     stop: watch::Receiver<Option<StopReason>>,
-    output: Option<mpsc::Sender<Bytes>>,
+    output: Option<Arc<ShowOutput>>,
 }
 
 impl ToolContext {
@@ -38,13 +41,13 @@ impl ToolContext {
         workspace: Arc<Workspace>,
         deadline_ms: u64,
         stop: watch::Receiver<Option<StopReason>>,
-        output: Option<mpsc::Sender<Bytes>>,
+        output: Option<ShowOutput>,
     ) -> Self {
         Self {
             workspace,
             deadline_ms,
             stop,
-            output,
+            output: output.map(Arc::new),
         }
     }
 
@@ -83,8 +86,8 @@ impl ToolContext {
     /// Shows a piece of output to whoever watches the task now. Never waits: what nobody can
     /// take in time is dropped here (the result still has it).
     pub fn progress(&self, chunk: impl Into<Bytes>) {
-        if let Some(output) = &self.output {
-            let _ = output.try_send(chunk.into());
+        if let Some(show) = &self.output {
+            show(chunk.into());
         }
     }
 }
