@@ -6,6 +6,7 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use a3s_shared::broker::{Broker, BrokerError};
@@ -40,6 +41,8 @@ pub(crate) struct Executor {
     pub(crate) ack_wait: Duration,
     /// Set when running tools must end because the worker does.
     pub(crate) stop_now: watch::Receiver<bool>,
+    /// Results that this worker stored.
+    pub(crate) done: Arc<AtomicU64>,
 }
 
 /// A decoded task with what its message and record say.

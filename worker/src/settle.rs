@@ -1,5 +1,6 @@
 //! How a task leaves a worker: stored, buried, or handed back, and only then acknowledged.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use a3s_shared::broker::{BrokerError, Stored};
@@ -93,7 +94,10 @@ impl Executor {
         }
         let result = subject.result(result);
         match self.broker.publish_result(&result, job.encoding).await? {
-            Stored::First => self.tell_end(&job.task, &result),
+            Stored::First => {
+                self.done.fetch_add(1, Ordering::Relaxed);
+                self.tell_end(&job.task, &result);
+            }
             Stored::AlreadyThere => {
                 tracing::info!(task.id = result.task_id, "its result was there already");
             }
