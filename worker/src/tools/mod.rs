@@ -11,6 +11,8 @@ pub mod ls;
 pub mod output;
 mod payload;
 pub mod process;
+pub mod program;
+pub mod read;
 pub mod write;
 
 #[cfg(test)]
