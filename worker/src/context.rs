@@ -92,6 +92,12 @@ impl ToolContext {
         self.stop.borrow().is_some()
     }
 
+    /// Why the tool must stop; `None` while it may go on.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        *self.stop.borrow()
+    }
+
     /// Resolves when the tool must stop, and says why. Never resolves otherwise.
     pub async fn stopped(&self) -> StopReason {
         let mut stop = self.stop.clone();

@@ -107,14 +107,15 @@ impl Workspace {
     ///
     /// # Errors
     /// [`PathError::Outside`] when its spelling leaves the root.
-    pub fn resolve(&self, path: &str) -> Result<RelPath, PathError> {
-        let given = Path::new(path);
+    pub fn resolve(&self, path: impl AsRef<Path>) -> Result<RelPath, PathError> {
+        let given = path.as_ref();
+        let shown = given.to_string_lossy().into_owned();
         let relative = given
             .strip_prefix(&self.root)
             .or_else(|_| given.strip_prefix(&self.named))
             .unwrap_or(given);
         if !stays_inside(relative) {
-            return Err(self.outside(path));
+            return Err(self.outside(&shown));
         }
         let relative = if relative.as_os_str().is_empty() {
             Path::new(".")
@@ -122,7 +123,7 @@ impl Workspace {
             relative
         };
         Ok(RelPath {
-            shown: path.to_owned(),
+            shown,
             relative: relative.to_owned(),
         })
     }

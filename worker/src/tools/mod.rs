@@ -7,12 +7,15 @@
 
 pub mod bash;
 pub mod edit;
+pub mod glob;
+pub mod list_files;
 pub mod ls;
 pub mod output;
 mod payload;
 pub mod process;
 pub mod program;
 pub mod read;
+pub mod walk;
 pub mod write;
 
 #[cfg(test)]

@@ -6,7 +6,8 @@ use a3s_shared::protocol::ExternalTask;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::tool::Verdict;
+use crate::context::StopReason;
+use crate::tool::{ToolResult, Verdict};
 
 /// The payload as the tool's input; a missing payload is an empty object.
 ///
@@ -34,4 +35,14 @@ pub(super) async fn blocking(work: impl FnOnce() -> Verdict + Send + 'static) ->
         Ok(verdict) => verdict,
         Err(e) => failed(format!("the tool broke off: {e}")),
     }
+}
+
+/// The task had to stop; `result` is what was found until then.
+pub(super) fn stopped(reason: StopReason, result: Value) -> Verdict {
+    Verdict::Done(ToolResult {
+        success: false,
+        result,
+        error: Some(format!("stopped: {reason}")),
+        error_kind: reason.error_kind(),
+    })
 }

@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::time::Duration;
 
 use a3s_shared::protocol::ExternalTask;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, getppid, setrlimit, setsid};
@@ -17,6 +18,9 @@ use crate::context::ToolContext;
 
 /// Marks every process of one run, wherever it goes; unique on this machine.
 pub(super) const MARK: &str = "A3S_RUN_MARK";
+/// How often a busy program is tried again, and after which pause.
+const BUSY_TRIES: u32 = 10;
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// What one process of a program may use. `None` is no limit of ours.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -154,7 +158,22 @@ fn spawner() -> &'static mpsc::Sender<Request> {
 impl Request {
     fn serve(mut self) {
         let _runtime = self.runtime.enter();
+        let child = self.start();
         // When nobody waits any more, the child is dropped here, and killed by that.
-        let _ = self.answer.send(self.command.spawn());
+        let _ = self.answer.send(child);
+    }
+
+    /// A program that was written a moment ago is busy while some other child, forked meanwhile
+    /// and not yet at its exec, holds the writer's file open: gone in a moment.
+    fn start(&mut self) -> io::Result<Child> {
+        for _ in 0..BUSY_TRIES {
+            match self.command.spawn() {
+                Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    std::thread::sleep(BUSY_PAUSE);
+                }
+                started => return started,
+            }
+        }
+        self.command.spawn()
     }
 }
