@@ -141,7 +141,11 @@ mod tests {
 
     #[test]
     fn what_follows_the_body_is_an_error() {
-        assert!(Encoding::MessagePack.decode::<Value>(&[0xc0, 0xc0]).is_err());
+        assert!(
+            Encoding::MessagePack
+                .decode::<Value>(&[0xc0, 0xc0])
+                .is_err()
+        );
         assert!(Encoding::Json.decode::<Value>(b"{} x").is_err());
     }
 }

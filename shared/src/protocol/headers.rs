@@ -81,7 +81,10 @@ impl TaskHeaders {
         push(MESSAGE_ID, self.message_id.clone());
         push(REPLY_TO, self.reply_to.clone());
         push(DEADLINE, self.deadline_ms.map(|v| v.to_string()));
-        push(MAX_ATTEMPTS, self.retry.map(|r| r.max_attempts().to_string()));
+        push(
+            MAX_ATTEMPTS,
+            self.retry.map(|r| r.max_attempts().to_string()),
+        );
         push(RETRY_DELAY, self.retry.map(|r| r.to_string()));
         push(EFFECT, self.effect.map(|e| e.id().to_owned()));
         push(CONTENT_TYPE, self.content_type.clone());
@@ -108,7 +111,11 @@ impl TaskHeaders {
     /// The deadline of a task that was stored at `stored_at_ms` and has `timeout_ms`.
     #[must_use]
     pub fn deadline(&self, stored_at_ms: u64, timeout_ms: u64) -> u64 {
-        let base = if stored_at_ms == 0 { clock::now_ms() } else { stored_at_ms };
+        let base = if stored_at_ms == 0 {
+            clock::now_ms()
+        } else {
+            stored_at_ms
+        };
         self.deadline_ms.unwrap_or(base.saturating_add(timeout_ms))
     }
 
@@ -136,7 +143,12 @@ mod tests {
             blob: Some("sha256-00.t1".into()),
         };
         let pairs = headers.pairs();
-        let get = |name: &str| pairs.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str());
+        let get = |name: &str| {
+            pairs
+                .iter()
+                .find(|(n, _)| *n == name)
+                .map(|(_, v)| v.as_str())
+        };
         assert_eq!(TaskHeaders::read(get), headers);
     }
 

@@ -50,7 +50,12 @@ impl ExternalTask {
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct TaskBody {
     /// Default: made from the stream and the message's sequence in it.
-    #[serde(default, alias = "taskId", alias = "id", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        alias = "taskId",
+        alias = "id",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub task_id: Option<String>,
     /// Default: the session in the subject, with which it must agree.
     #[serde(default, alias = "sessionId", skip_serializing_if = "Option::is_none")]

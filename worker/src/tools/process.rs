@@ -101,7 +101,7 @@ async fn feed(stdin: Option<ChildStdin>, input: Option<Vec<u8>>) {
     if let (Some(mut stdin), Some(input)) = (stdin, input) {
         let _ = stdin.write_all(&input).await;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 /// Both ends that the worker reads, and what is kept of them.
@@ -123,7 +123,7 @@ impl Pipes {
     /// Reads as long as it is polled.
     async fn read_on(&mut self, context: &ToolContext) {
         self.drain(context).await;
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Reads until both ends are closed. Nothing is lost when this is dropped half-way.
