@@ -55,7 +55,12 @@ impl Subject {
 }
 
 fn failure(kind: ErrorKind, error: String, result: Value) -> ToolResult {
-    ToolResult { success: false, result, error: Some(error), error_kind: Some(kind) }
+    ToolResult {
+        success: false,
+        result,
+        error: Some(error),
+        error_kind: Some(kind),
+    }
 }
 
 /// The deadline passed before the task was started.
@@ -78,7 +83,11 @@ pub(crate) fn cancelled(marker: &CancelMarker) -> ToolResult {
 
 /// A `once` task whose worker is gone.
 pub(crate) fn unknown(claim: &Claim) -> ToolResult {
-    let Claim { worker_id, attempt, at_ms } = claim;
+    let Claim {
+        worker_id,
+        attempt,
+        at_ms,
+    } = claim;
     let error = format!(
         "worker {worker_id} started it and was not heard of again; it may have had its effect, \
          so it is not run a second time"
@@ -96,23 +105,30 @@ pub(crate) fn given_up(error: &str) -> ToolResult {
 /// Why the attempts are used up, from the last of them that left a word.
 pub(crate) fn exhausted(record: &TaskRecord, attempts: u32) -> String {
     match record.attempts.last() {
-        Some(last) => format!("{attempts} attempts failed, the last one with: {}", last.error),
+        Some(last) => format!(
+            "{attempts} attempts failed, the last one with: {}",
+            last.error
+        ),
         None => format!("{attempts} attempts were started and none ended: each lost its worker"),
     }
 }
 
 /// This worker has no such tool.
 pub(crate) fn unknown_command(command: &str, tools: &[String]) -> ToolResult {
-    let error = format!("Unknown command type: {command}; this worker has {}", tools.join(", "));
+    let error = format!(
+        "Unknown command type: {command}; this worker has {}",
+        tools.join(", ")
+    );
     failure(ErrorKind::UnknownCommand, error, json!({}))
 }
 
 /// A tool was stopped. What it produced until then is kept.
 pub(crate) fn stopped(reason: StopReason, task: &ExternalTask, partial: Value) -> ToolResult {
     let (kind, error) = match reason {
-        StopReason::Deadline => {
-            (ErrorKind::TimedOut, format!("timed out after {} ms", task.timeout_ms))
-        }
+        StopReason::Deadline => (
+            ErrorKind::TimedOut,
+            format!("timed out after {} ms", task.timeout_ms),
+        ),
         StopReason::Cancelled => (ErrorKind::Cancelled, "cancelled while it ran".to_owned()),
         StopReason::LeaseLost | StopReason::Shutdown => (
             ErrorKind::Unknown,

@@ -32,7 +32,11 @@ impl Binding {
             Serves::Pool(pool) => broker.names().pool_consumer(pool, lane),
             Serves::Session(session) => broker.names().own_consumer(session, lane),
         };
-        let consumers: Vec<_> = config.lanes.iter().map(|lane| (*lane, name(*lane))).collect();
+        let consumers: Vec<_> = config
+            .lanes
+            .iter()
+            .map(|lane| (*lane, name(*lane)))
+            .collect();
         // Looking before creating lets a worker without the right to create work all the same.
         let mut ack_wait = look(broker, &stream, &consumers).await;
         if let Serves::Session(session) = &config.serves {
@@ -65,13 +69,14 @@ async fn look(
     consumers: &[(SessionLane, String)],
 ) -> Option<Duration> {
     let infos = consumers.iter().map(async |(_, name)| {
-        let found = broker.jetstream().get_consumer_from_stream::<pull::Config, _, _>(name, stream);
+        let found = broker
+            .jetstream()
+            .get_consumer_from_stream::<pull::Config, _, _>(name, stream);
         let consumer = found.await.ok()?;
         let info: &Info = consumer.cached_info();
         Some(info.config.ack_wait)
     });
-    let waits: Option<Vec<Duration>> =
-        futures::future::join_all(infos).await.into_iter().collect();
+    let waits: Option<Vec<Duration>> = futures::future::join_all(infos).await.into_iter().collect();
     waits?.into_iter().min()
 }
 
@@ -108,9 +113,10 @@ async fn claim_route(broker: &Broker, session: &str) -> Result<(), WorkerError> 
             Some((found, _)) => {
                 return match found.route {
                     Route::Own => Ok(()),
-                    Route::Pool(pool) => {
-                        Err(WorkerError::SessionOnPool { session: session.to_owned(), pool })
-                    }
+                    Route::Pool(pool) => Err(WorkerError::SessionOnPool {
+                        session: session.to_owned(),
+                        pool,
+                    }),
                 };
             }
             None => match broker.create_session(&record).await {

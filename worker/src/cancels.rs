@@ -75,7 +75,11 @@ impl Cancels {
         let (sender, signal) = watch::channel(known.markers.contains_key(&key));
         known.running.insert(key.clone(), sender);
         drop(known);
-        Interest { cancels: self.clone(), key, signal }
+        Interest {
+            cancels: self.clone(),
+            key,
+            signal,
+        }
     }
 
     fn note(&self, cancelled: Cancelled) {
@@ -84,7 +88,11 @@ impl Cancels {
         if let Some(running) = known.running.get(&key) {
             running.send_replace(true);
         }
-        if known.markers.insert(key.clone(), cancelled.marker).is_none() {
+        if known
+            .markers
+            .insert(key.clone(), cancelled.marker)
+            .is_none()
+        {
             known.order.push_back(key);
         }
         if known.order.len() > REMEMBERED

@@ -1,7 +1,7 @@
 //! What is typed at the command line, and what it means.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use a3s_shared::broker::Settings;
@@ -11,7 +11,9 @@ use clap::Parser;
 
 use crate::config::{DEFAULT_DRAIN, WorkerConfig};
 use crate::registry::Registry;
-use crate::tools::{self, Program};
+use crate::tools;
+use crate::tools::process::Limits;
+use crate::tools::program::Program;
 
 /// Runs tasks of A3S sessions
 ///
@@ -22,12 +24,15 @@ use crate::tools::{self, Program};
 #[derive(Debug, Parser)]
 #[command(version, after_help = EXAMPLES)]
 pub struct Args {
+    /// Which server, and as whom.
     #[command(flatten)]
     pub connect: ConnectOptions,
 
+    /// What is logged, and how.
     #[command(flatten)]
     pub log: LogOptions,
 
+    /// For streams and consumers that do not exist yet.
     #[command(flatten)]
     pub settings: Settings,
 
@@ -102,7 +107,11 @@ impl Args {
                 Some(session) => Serves::Session(session.clone()),
                 None => Serves::Pool(self.pool.clone().unwrap_or(DEFAULT_POOL.to_owned())),
             },
-            lanes: if self.lanes.is_empty() { defaults.lanes } else { self.lanes.clone() },
+            lanes: if self.lanes.is_empty() {
+                defaults.lanes
+            } else {
+                self.lanes.clone()
+            },
             concurrency: self.concurrency.unwrap_or(defaults.concurrency),
             workspace: self.workspace.clone(),
             labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
@@ -128,7 +137,8 @@ impl Args {
             registry.retain(keep);
         }
         for (name, command) in &self.programs {
-            registry.add(Program::new(name, command));
+            let program = Program::new(name, Path::new(command), Limits::default());
+            registry.add(program.map_err(|e| format!("cannot use {command}: {e}"))?);
         }
         Ok(registry)
     }

@@ -1,8 +1,9 @@
 //! What a tool is given beside its task: where it works, when to stop, where to print.
 
+use std::fmt;
 use std::sync::Arc;
 
-use a3s_shared::protocol::clock;
+use a3s_shared::protocol::{ErrorKind, clock};
 use bytes::Bytes;
 use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
@@ -24,6 +25,30 @@ pub enum StopReason {
 
 /// Takes a piece of output to whoever watches, without waiting.
 pub type ShowOutput = Box<dyn Fn(Bytes) + Send + Sync>;
+
+impl StopReason {
+    /// The kind of error that a result has which was cut short for this reason. `None`: nobody
+    /// will see that result.
+    #[must_use]
+    pub fn error_kind(self) -> Option<ErrorKind> {
+        match self {
+            Self::Deadline => Some(ErrorKind::TimedOut),
+            Self::Cancelled => Some(ErrorKind::Cancelled),
+            Self::LeaseLost | Self::Shutdown => None,
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deadline => "the task's deadline has come",
+            Self::Cancelled => "the task was cancelled",
+            Self::LeaseLost => "the broker gave the task up",
+            Self::Shutdown => "the worker stops",
+        })
+    }
+}
 
 /// What one run of a tool may use. Cheap to clone.
 #[derive(Clone)]
@@ -68,6 +93,12 @@ impl ToolContext {
     #[must_use]
     pub fn is_stopped(&self) -> bool {
         self.stop.borrow().is_some()
+    }
+
+    /// Why the tool must stop; `None` while it may go on.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        *self.stop.borrow()
     }
 
     /// Resolves when the tool must stop, and says why. Never resolves otherwise.

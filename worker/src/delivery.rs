@@ -88,10 +88,12 @@ impl Delivery {
             let (session, id) = broker.names().session_and_id(subject)?;
             (session == self.address.session).then(|| id.to_owned())
         });
-        named.filter(|id| validate_token("task id", id).is_ok()).unwrap_or_else(|| {
-            let own = self.stream == broker.names().tasks(TaskStream::Own);
-            format!("{}{}", if own { 'o' } else { 't' }, self.sequence)
-        })
+        named
+            .filter(|id| validate_token("task id", id).is_ok())
+            .unwrap_or_else(|| {
+                let own = self.stream == broker.names().tasks(TaskStream::Own);
+                format!("{}{}", if own { 'o' } else { 't' }, self.sequence)
+            })
     }
 
     /// Decodes the task.
@@ -107,7 +109,9 @@ impl Delivery {
         let body: TaskBody = encoding.decode(&body).map_err(|e| e.to_string())?;
         let TaskAddress { session, lane, .. } = &self.address;
         if let Some(other) = body.session_id.filter(|s| s != session) {
-            return Err(format!("session_id {other:?} is not the subject's {session:?}"));
+            return Err(format!(
+                "session_id {other:?} is not the subject's {session:?}"
+            ));
         }
         if let Some(other) = body.lane.filter(|l| l != lane) {
             return Err(format!("lane {other} is not the subject's {lane}"));
@@ -140,6 +144,9 @@ impl Delivery {
     /// As [`Delivery::answer`], without repetition.
     pub(crate) async fn answer_once(&self, broker: &Broker, answer: Answer) -> bool {
         let client = broker.client();
-        client.request(self.reply.clone(), answer.text()).await.is_ok()
+        client
+            .request(self.reply.clone(), answer.text())
+            .await
+            .is_ok()
     }
 }

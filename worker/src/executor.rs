@@ -173,7 +173,12 @@ impl Executor {
             at_ms: clock::now_ms(),
         };
         job.record.claim = Some(claim);
-        let ExternalTask { session_id, task_id, deadline_ms, .. } = &job.task;
+        let ExternalTask {
+            session_id,
+            task_id,
+            deadline_ms,
+            ..
+        } = &job.task;
         let written = self
             .broker
             .write_record(session_id, task_id, &job.record, job.revision, *deadline_ms)
@@ -214,7 +219,10 @@ impl Executor {
         };
         stop.send_replace(Some(reason));
         let verdict = timeout(STOP_GRACE, run).await.ok();
-        (verdict.map(|v| v.unwrap_or_else(|_| panicked())), Some(reason))
+        (
+            verdict.map(|v| v.unwrap_or_else(|_| panicked())),
+            Some(reason),
+        )
     }
 
     async fn stop_reason(&self, interest: &mut Interest, lease: &Lease<'_>) -> StopReason {
@@ -244,9 +252,9 @@ impl Executor {
 fn attempt_of(job: &Job, delivered: u64) -> u32 {
     match job.effect {
         Effect::Idempotent => job.record.attempt(delivered),
-        Effect::Once => {
-            u32::try_from(job.record.attempts.len()).unwrap_or(u32::MAX).saturating_add(1)
-        }
+        Effect::Once => u32::try_from(job.record.attempts.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1),
     }
 }
 

@@ -23,7 +23,12 @@ pub(crate) struct Lease<'a> {
 impl<'a> Lease<'a> {
     pub(crate) fn new(broker: &'a Broker, delivery: &'a Delivery, ack_wait: Duration) -> Self {
         let confirmed = parking_lot::Mutex::new(delivery.received);
-        Self { broker, delivery, ack_wait, confirmed }
+        Self {
+            broker,
+            delivery,
+            ack_wait,
+            confirmed,
+        }
     }
 
     /// Whether the task is still ours. Also right after the whole process was stopped for a
@@ -42,7 +47,9 @@ impl<'a> Lease<'a> {
                 return;
             }
             let sent = Instant::now();
-            let limit = self.ack_wait.saturating_sub(self.confirmed.lock().elapsed());
+            let limit = self
+                .ack_wait
+                .saturating_sub(self.confirmed.lock().elapsed());
             let renewal = self.delivery.answer_once(self.broker, Answer::Working);
             match tokio::time::timeout(limit, renewal).await {
                 Ok(true) => *self.confirmed.lock() = sent,

@@ -66,14 +66,17 @@ pub(crate) async fn serve(broker: Broker, fixed: Presence, vitals: Vitals) {
         .await;
     let Ok(service) = service else {
         tracing::debug!("the worker is not registered as a micro service");
-        return std::future::pending().await;
+        return std::future::pending::<()>().await;
     };
-    let Ok(mut requests) = service.endpoint(names.worker_endpoint(&fixed.worker_id)).await else {
-        return std::future::pending().await;
+    let Ok(mut requests) = service
+        .endpoint(names.worker_endpoint(&fixed.worker_id))
+        .await
+    else {
+        return std::future::pending::<()>().await;
     };
     while let Some(request) = requests.next().await {
         let body = Encoding::Json.encode(&vitals.fill(&fixed));
         let _ = request.respond(Ok(body.into())).await;
     }
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }

@@ -33,12 +33,19 @@ impl ProgressPump {
             while let Some((subject, number, chunk)) = receiver.recv().await {
                 let mut headers = HeaderMap::new();
                 headers.insert(CHUNK_NUMBER, number.to_string().as_str());
-                if client.publish_with_headers(subject, headers, chunk).await.is_err() {
+                if client
+                    .publish_with_headers(subject, headers, chunk)
+                    .await
+                    .is_err()
+                {
                     return;
                 }
             }
         });
-        Self { broker: broker.clone(), sender }
+        Self {
+            broker: broker.clone(),
+            sender,
+        }
     }
 
     /// The way for one task's output.

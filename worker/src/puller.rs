@@ -98,7 +98,10 @@ impl Puller {
 
     fn wake_at(&self, hold_until: Option<Instant>) -> Instant {
         let latest = Instant::now() + LOOK_AROUND;
-        [self.pulls.wake_at(), hold_until].into_iter().flatten().fold(latest, Instant::min)
+        [self.pulls.wake_at(), hold_until]
+            .into_iter()
+            .flatten()
+            .fold(latest, Instant::min)
     }
 
     /// Starts held tasks, highest lane first, and gives back what waited too long. Returns when
@@ -124,16 +127,24 @@ impl Puller {
     }
 
     fn start(&mut self, lane: SessionLane) {
-        let Some(slot) = self.slots.take(lane) else { return };
-        let Some(delivery) = self.held[lane.index()].pop_front() else { return };
+        let Some(slot) = self.slots.take(lane) else {
+            return;
+        };
+        let Some(delivery) = self.held[lane.index()].pop_front() else {
+            return;
+        };
         let executor = Arc::clone(&self.executor);
-        self.running.spawn(async move { executor.run(delivery, slot).await });
+        self.running
+            .spawn(async move { executor.run(delivery, slot).await });
     }
 
     fn hand_back(&mut self, lane: SessionLane) {
-        let Some(delivery) = self.held[lane.index()].pop_front() else { return };
+        let Some(delivery) = self.held[lane.index()].pop_front() else {
+            return;
+        };
         let executor = Arc::clone(&self.executor);
-        self.running.spawn(async move { executor.return_unstarted(&delivery).await });
+        self.running
+            .spawn(async move { executor.return_unstarted(&delivery).await });
     }
 
     async fn ask(&mut self) {
@@ -146,7 +157,8 @@ impl Puller {
         for pull in self.pulls.plan(Instant::now(), free) {
             if let Err(error) = self.send(pull).await {
                 tracing::warn!(lane = pull.lane.id(), %error, "a pull could not be sent");
-                self.pulls.status(pull.lane, pull.id, Status::Refused, Instant::now());
+                self.pulls
+                    .status(pull.lane, pull.id, Status::Refused, Instant::now());
             }
         }
     }
@@ -169,7 +181,9 @@ impl Puller {
             json!({ "batch": pull.batch, "no_wait": true })
         };
         let body = Bytes::from(body.to_string());
-        self.client().publish_with_reply(broker.api_subject(&call), reply, body).await
+        self.client()
+            .publish_with_reply(broker.api_subject(&call), reply, body)
+            .await
     }
 
     fn on_message(&mut self, message: Message) {
@@ -192,7 +206,9 @@ impl Puller {
         let mut tokens = message.subject.rsplit('.');
         let id = tokens.next().and_then(|id| id.parse().ok());
         let lane = tokens.next().and_then(|lane| lane.parse().ok());
-        let (Some(id), Some(lane)) = (id, lane) else { return };
+        let (Some(id), Some(lane)) = (id, lane) else {
+            return;
+        };
         let status = match status.as_u16() {
             100 => Status::Heartbeat,
             404 | 408 => Status::Empty,
@@ -207,7 +223,10 @@ impl Puller {
 
     fn on_event(&mut self, event: &Result<Event, broadcast::error::RecvError>) {
         // A lagging receiver may have missed it.
-        if matches!(event, Ok(Event::Connected) | Err(broadcast::error::RecvError::Lagged(_))) {
+        if matches!(
+            event,
+            Ok(Event::Connected) | Err(broadcast::error::RecvError::Lagged(_))
+        ) {
             self.pulls.forget_all();
         }
     }
@@ -224,7 +243,8 @@ impl Puller {
         }
         for delivery in self.held.iter_mut().flat_map(std::mem::take) {
             let executor = Arc::clone(&self.executor);
-            self.running.spawn(async move { executor.return_unstarted(&delivery).await });
+            self.running
+                .spawn(async move { executor.return_unstarted(&delivery).await });
         }
     }
 }

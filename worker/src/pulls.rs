@@ -56,11 +56,19 @@ enum State {
     /// Not to be asked before this time.
     BackOff(Instant),
     /// Asked; the answer is under way.
-    Sweeping { id: u64, left: usize, since: Instant },
+    Sweeping {
+        id: u64,
+        left: usize,
+        since: Instant,
+    },
     /// Asked and empty a moment ago.
     Empty,
     /// A pull waits at the broker.
-    Armed { id: u64, since: Instant, heard: Instant },
+    Armed {
+        id: u64,
+        since: Instant,
+        heard: Instant,
+    },
 }
 
 /// The pulls of a worker's lanes.
@@ -77,8 +85,15 @@ impl Pulls {
     pub(crate) fn new(mut lanes: Vec<SessionLane>, capped: bool) -> Self {
         lanes.sort_unstable();
         lanes.dedup();
-        let lanes = lanes.into_iter().map(|lane| (lane, State::Unknown)).collect();
-        Self { lanes, capped, next_id: 0 }
+        let lanes = lanes
+            .into_iter()
+            .map(|lane| (lane, State::Unknown))
+            .collect();
+        Self {
+            lanes,
+            capped,
+            next_id: 0,
+        }
     }
 
     /// The pulls to send now, when `free` says how many tasks of a lane could start. What is
@@ -115,17 +130,20 @@ impl Pulls {
     /// higher lane (`None`).
     pub(crate) fn may_start(&self, lane: SessionLane, now: Instant) -> Option<Instant> {
         let above = self.lanes.iter().take_while(|(higher, _)| *higher < lane);
-        above.map(|(_, state)| match state {
-            State::Sweeping { .. } => None,
-            State::Armed { since, .. } if self.capped => Some(*since + SETTLE),
-            _ => Some(now),
-        })
-        .try_fold(now, |latest, at| at.map(|at| latest.max(at)))
+        above
+            .map(|(_, state)| match state {
+                State::Sweeping { .. } => None,
+                State::Armed { since, .. } if self.capped => Some(*since + SETTLE),
+                _ => Some(now),
+            })
+            .try_fold(now, |latest, at| at.map(|at| latest.max(at)))
     }
 
     /// A task of `lane` arrived.
     pub(crate) fn arrived(&mut self, lane: SessionLane) {
-        let Some(state) = self.state(lane) else { return };
+        let Some(state) = self.state(lane) else {
+            return;
+        };
         match state {
             State::Sweeping { left, .. } if *left > 1 => *left -= 1,
             State::Sweeping { .. } | State::Armed { .. } | State::Empty => *state = State::Unknown,
@@ -135,7 +153,9 @@ impl Pulls {
 
     /// The broker said something of pull `id` of `lane`.
     pub(crate) fn status(&mut self, lane: SessionLane, id: u64, status: Status, now: Instant) {
-        let Some(state) = self.state(lane) else { return };
+        let Some(state) = self.state(lane) else {
+            return;
+        };
         let (current, armed) = match *state {
             State::Sweeping { id, .. } => (id, false),
             State::Armed { id, .. } => (id, true),
@@ -173,7 +193,10 @@ impl Pulls {
     }
 
     fn state(&mut self, lane: SessionLane) -> Option<&mut State> {
-        self.lanes.iter_mut().find(|(l, _)| *l == lane).map(|(_, state)| state)
+        self.lanes
+            .iter_mut()
+            .find(|(l, _)| *l == lane)
+            .map(|(_, state)| state)
     }
 
     fn expire(&mut self, now: Instant) {
@@ -196,15 +219,33 @@ impl Pulls {
     fn sweep(&mut self, index: usize, batch: usize, now: Instant) -> Pull {
         self.next_id += 1;
         let id = self.next_id;
-        self.lanes[index].1 = State::Sweeping { id, left: batch, since: now };
-        Pull { lane: self.lanes[index].0, id, batch, waits: false }
+        self.lanes[index].1 = State::Sweeping {
+            id,
+            left: batch,
+            since: now,
+        };
+        Pull {
+            lane: self.lanes[index].0,
+            id,
+            batch,
+            waits: false,
+        }
     }
 
     fn arm(&mut self, index: usize, now: Instant) -> Pull {
         self.next_id += 1;
         let id = self.next_id;
-        self.lanes[index].1 = State::Armed { id, since: now, heard: now };
-        Pull { lane: self.lanes[index].0, id, batch: 1, waits: true }
+        self.lanes[index].1 = State::Armed {
+            id,
+            since: now,
+            heard: now,
+        };
+        Pull {
+            lane: self.lanes[index].0,
+            id,
+            batch: 1,
+            waits: true,
+        }
     }
 }
 
@@ -239,9 +280,15 @@ mod tests {
         let (mut pulls, now) = (pulls(false), Instant::now());
         let sent = pulls.plan(now, |_| 4);
         assert_eq!(lanes(&sent), [(Control, 4, false)]);
-        assert!(pulls.plan(now, |_| 4).is_empty(), "one pull a lane, and lower lanes wait");
+        assert!(
+            pulls.plan(now, |_| 4).is_empty(),
+            "one pull a lane, and lower lanes wait"
+        );
         let armed = settle_after(&mut pulls, sent[0], now);
-        assert_eq!(lanes(&armed), [(Control, 1, true), (Query, 1, true), (Execute, 1, true)]);
+        assert_eq!(
+            lanes(&armed),
+            [(Control, 1, true), (Query, 1, true), (Execute, 1, true)]
+        );
         assert!(pulls.plan(now, |_| 4).is_empty());
     }
 
@@ -283,8 +330,15 @@ mod tests {
         let armed = settle(&mut pulls, now);
         pulls.status(Control, armed[0].id, Status::Heartbeat, now + HEARTBEAT);
         let later = now + DEAF_AFTER;
-        assert_eq!(lanes(&pulls.plan(later, |_| 1)), [(Query, 1, false)], "control was heard");
-        assert_eq!(pulls.wake_at(), Some(later + SWEEP_LOST_AFTER).min(pulls.wake_at()));
+        assert_eq!(
+            lanes(&pulls.plan(later, |_| 1)),
+            [(Query, 1, false)],
+            "control was heard"
+        );
+        assert_eq!(
+            pulls.wake_at(),
+            Some(later + SWEEP_LOST_AFTER).min(pulls.wake_at())
+        );
     }
 
     #[test]

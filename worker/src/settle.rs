@@ -35,7 +35,10 @@ impl Executor {
         settlement: Settlement,
     ) {
         if matches!(settlement, Settlement::Withhold) || !lease.is_held() {
-            tracing::warn!(task.id = job.task.task_id, "a task was left to its redelivery");
+            tracing::warn!(
+                task.id = job.task.task_id,
+                "a task was left to its redelivery"
+            );
             return;
         }
         let steps = async {
@@ -130,7 +133,9 @@ impl Executor {
         record.handed_back += 1;
         job.revision = self.write(job, &record).await?;
         job.record = record;
-        delivery.answer(&self.broker, Answer::Again(Duration::ZERO)).await;
+        delivery
+            .answer(&self.broker, Answer::Again(Duration::ZERO))
+            .await;
         Ok(())
     }
 
@@ -139,15 +144,24 @@ impl Executor {
         job: &Job,
         record: &a3s_shared::protocol::TaskRecord,
     ) -> Result<u64, BrokerError> {
-        let ExternalTask { session_id, task_id, deadline_ms, .. } = &job.task;
+        let ExternalTask {
+            session_id,
+            task_id,
+            deadline_ms,
+            ..
+        } = &job.task;
         let broker = &self.broker;
-        broker.write_record(session_id, task_id, record, job.revision, *deadline_ms).await
+        broker
+            .write_record(session_id, task_id, record, job.revision, *deadline_ms)
+            .await
     }
 
     /// A task that was received and not started goes to whoever has a free slot.
     pub(crate) async fn return_unstarted(&self, delivery: &Delivery) {
         let Ok((task, _)) = delivery.task(&self.broker).await else {
-            delivery.answer(&self.broker, Answer::Again(Duration::ZERO)).await;
+            delivery
+                .answer(&self.broker, Answer::Again(Duration::ZERO))
+                .await;
             return;
         };
         let (session, id) = (&task.session_id, &task.task_id);
@@ -155,10 +169,14 @@ impl Executor {
             return;
         };
         record.handed_back += 1;
-        let written =
-            self.broker.write_record(session, id, &record, revision, task.deadline_ms).await;
+        let written = self
+            .broker
+            .write_record(session, id, &record, revision, task.deadline_ms)
+            .await;
         if written.is_ok() {
-            delivery.answer(&self.broker, Answer::Again(Duration::ZERO)).await;
+            delivery
+                .answer(&self.broker, Answer::Again(Duration::ZERO))
+                .await;
         }
     }
 
@@ -234,21 +252,31 @@ impl Executor {
 fn letter(delivery: &Delivery, job: &Job, error: &str) -> DeadLetter {
     let shown = serde_json::to_vec(&job.task.payload).is_ok_and(|p| p.len() <= SHOWN_PAYLOAD);
     // An attempt that is over before this one is known by its number alone.
-    let attempts = job.attempt.max(job.retry.max_attempts().min(
-        u32::try_from(delivery.delivered).unwrap_or(u32::MAX).saturating_sub(1),
-    ));
+    let attempts = job.attempt.max(
+        job.retry.max_attempts().min(
+            u32::try_from(delivery.delivered)
+                .unwrap_or(u32::MAX)
+                .saturating_sub(1),
+        ),
+    );
     DeadLetter {
         command_type: job.task.command_type.clone(),
         attempts,
         history: job.record.attempts.clone(),
-        payload: if shown { job.task.payload.clone() } else { Value::Null },
+        payload: if shown {
+            job.task.payload.clone()
+        } else {
+            Value::Null
+        },
         ..envelope(delivery, job.task.task_id.clone(), error)
     }
 }
 
 fn envelope(delivery: &Delivery, task_id: String, error: &str) -> DeadLetter {
     let headers = delivery.raw_headers.iter().flat_map(|(name, values)| {
-        values.iter().map(move |value| (name.to_string(), value.to_string()))
+        values
+            .iter()
+            .map(move |value| (name.to_string(), value.to_string()))
     });
     DeadLetter {
         task_id,

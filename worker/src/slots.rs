@@ -35,8 +35,15 @@ impl Slots {
     /// `total` slots for any lane, and the reserved one when the worker serves Control.
     pub(crate) fn new(total: usize, serves_control: bool) -> Self {
         let control = usize::from(serves_control);
-        let free = Mutex::new(Free { any: total, control });
-        Self(Arc::new(Inner { free, total, returned: Notify::new() }))
+        let free = Mutex::new(Free {
+            any: total,
+            control,
+        });
+        Self(Arc::new(Inner {
+            free,
+            total,
+            returned: Notify::new(),
+        }))
     }
 
     /// How many tasks of `lane` could start now.
@@ -52,15 +59,17 @@ impl Slots {
     pub(crate) fn take(&self, lane: SessionLane) -> Option<Slot> {
         let mut free = self.0.free.lock();
         let control = lane == SessionLane::Control && free.control > 0;
-        let pool = if control { &mut free.control } else { &mut free.any };
+        let pool = if control {
+            &mut free.control
+        } else {
+            &mut free.any
+        };
         *pool = pool.checked_sub(1)?;
         drop(free);
-        Some(Slot { slots: self.clone(), control })
-    }
-
-    /// Slots for any lane, in all.
-    pub(crate) fn total(&self) -> usize {
-        self.0.total
+        Some(Slot {
+            slots: self.clone(),
+            control,
+        })
     }
 
     /// Slots for any lane that are taken.

@@ -79,9 +79,11 @@ impl Worker {
         registry: Registry,
     ) -> Result<Self, WorkerError> {
         config.check()?;
-        let workspace = Workspace::open(&config.workspace).map_err(|source| {
-            ConfigError::Workspace { path: config.workspace.clone(), source }
-        })?;
+        let workspace =
+            Workspace::open(&config.workspace).map_err(|source| ConfigError::Workspace {
+                path: config.workspace.clone(),
+                source,
+            })?;
         let client = connection.client.clone();
         let broker = Broker::new(client, connection.js_domain.as_deref(), &connection.prefix)?;
         let binding = Binding::find(&broker, &config).await?;
@@ -91,7 +93,10 @@ impl Worker {
         let (draining, drain_seen) = watch::channel(false);
         let (stop_now, stop_seen) = watch::channel(false);
         let vitals = Vitals {
-            slots: Slots::new(config.concurrency, config.lanes.contains(&SessionLane::Control)),
+            slots: Slots::new(
+                config.concurrency,
+                config.lanes.contains(&SessionLane::Control),
+            ),
             last_pull_ms: Arc::new(AtomicU64::new(0)),
             done: Arc::new(AtomicU64::new(0)),
             draining: drain_seen,
@@ -124,7 +129,16 @@ impl Worker {
         let events = connection.events();
         let drain = config.drain;
         Ok(Self {
-            broker, fixed, vitals, executor, puller, inbox, events, drain, draining, stop_now,
+            broker,
+            fixed,
+            vitals,
+            executor,
+            puller,
+            inbox,
+            events,
+            drain,
+            draining,
+            stop_now,
             running,
         })
     }
@@ -144,10 +158,15 @@ impl Worker {
             self.fixed.clone(),
             self.vitals.clone(),
         ));
-        let service =
-            tokio::spawn(presence::serve(broker.clone(), self.fixed.clone(), self.vitals.clone()));
+        let service = tokio::spawn(presence::serve(
+            broker.clone(),
+            self.fixed.clone(),
+            self.vitals.clone(),
+        ));
 
-        self.puller.run(self.inbox, self.events, shutdown.draining()).await;
+        self.puller
+            .run(self.inbox, self.events, shutdown.draining())
+            .await;
 
         self.draining.send_replace(true);
         self.running.close();
@@ -170,7 +189,9 @@ impl Worker {
 fn describe(config: &WorkerConfig, registry: &Registry, workspace: &Workspace) -> Presence {
     Presence {
         worker_id: config.worker_id.clone(),
-        host: hostname::get().map(|h| h.to_string_lossy().into_owned()).unwrap_or_default(),
+        host: hostname::get()
+            .map(|h| h.to_string_lossy().into_owned())
+            .unwrap_or_default(),
         pid: std::process::id(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         runtime: "rust".to_owned(),
