@@ -206,6 +206,7 @@ impl Executor {
         };
         match stored.await {
             Ok(_) => {
+                self.tell_unreadable(&result);
                 delivery.answer(&self.broker, Answer::Done).await;
             }
             Err(error) => tracing::warn!(%error, "an unreadable task was left to its redelivery"),
@@ -236,6 +237,17 @@ impl Executor {
             duration_ms: Some(result.duration_ms),
             error: result.error.clone(),
             ..self.event(kind, task)
+        });
+    }
+
+    fn tell_unreadable(&self, result: &TaskResult) {
+        let session = result.session_id.clone();
+        self.broker.emit(Event {
+            task_id: Some(result.task_id.clone()),
+            lane: Some(result.lane),
+            worker_id: Some(self.worker_id.clone()),
+            error: result.error.clone(),
+            ..Event::of_session(EventKind::DeadLettered, session, clock::now_ms())
         });
     }
 
