@@ -32,7 +32,9 @@ const DEFAULT_MAX_OUTPUT: usize = 64 * 1024 * 1024;
 /// expression; one task uses one core.
 ///
 /// With `raw`, for whoever merges the output of many searches, `output` is whole (or
-/// `output_base64`, when it is not UTF-8), and there is no list of matches.
+/// `output_base64`, when it is not UTF-8), and there is no list of matches. The outputs of parts,
+/// one after the other, are the output of the whole; with context, a line `--` goes between two
+/// that are not empty.
 #[derive(Debug, Default)]
 pub struct Grep;
 
