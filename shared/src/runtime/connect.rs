@@ -9,7 +9,8 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::context_file::ContextError;
 use super::credential::{Credential, CredentialError};
-use super::embedded::{Embedded, EmbeddedError};
+use super::embedded::EmbeddedError;
+use super::guardian::Guardian;
 use super::options::{ConnectOptions, Settings};
 use super::resolve::{Found, Role, Where, resolve};
 use super::version::{self, VersionError};
@@ -116,7 +117,7 @@ impl ConnectError {
 }
 
 /// A connection. It reconnects for ever; an embedded server that this process started ends
-/// with it.
+/// with it, whoever still holds a clone of the client.
 #[derive(Debug)]
 pub struct Connection {
     /// The client, to clone at will.
@@ -130,7 +131,7 @@ pub struct Connection {
     pub(super) credential: Credential,
     pub(super) settings: Settings,
     events: broadcast::Sender<Event>,
-    embedded: Option<Embedded>,
+    guardian: Option<Guardian>,
 }
 
 impl Connection {
@@ -160,12 +161,6 @@ impl Connection {
         }
     }
 
-    /// The embedded server, if it is one.
-    #[must_use]
-    pub fn embedded(&self) -> Option<&Embedded> {
-        self.embedded.as_ref()
-    }
-
     /// Sends what is left, closes, and stops the embedded server if this process started it.
     /// Takes five seconds at most, and ten more for a server that will not stop.
     pub async fn close(self) {
@@ -181,8 +176,8 @@ impl Connection {
             {}
         };
         let _ = timeout(CLOSED_WITHIN, farewell).await;
-        if let Some(embedded) = self.embedded {
-            embedded.stop().await;
+        if let Some(guardian) = self.guardian {
+            guardian.stop().await;
         }
     }
 }
@@ -232,7 +227,12 @@ async fn attempt(
             "{url} asks for no credential and no TLS: whoever reaches it can run commands on the workers"
         );
     }
-    announce(&found);
+    let mine = found.embedded.filter(|_| role.may_embed);
+    if let Some(started) = mine.as_ref().filter(|embedded| embedded.is_ours()) {
+        started.announce();
+    }
+    let guard = |embedded| Guardian::new(embedded, client.clone(), events.subscribe());
+    let guardian = mine.map(guard);
     Ok(Connection {
         client,
         server: found.place,
@@ -241,7 +241,7 @@ async fn attempt(
         credential: found.credential,
         settings: settings.clone(),
         events,
-        embedded: found.embedded,
+        guardian,
     })
 }
 
@@ -315,23 +315,6 @@ fn is_open(found: &Found, tls: bool) -> bool {
 fn is_loopback(server: &ServerAddr) -> bool {
     let host = server.host().trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-}
-
-/// Says, once and whatever the log level, that a server was started: it is a process the user
-/// did not start, and its store stays behind.
-fn announce(found: &Found) {
-    if let Some(embedded) = found
-        .embedded
-        .as_ref()
-        .filter(|embedded| embedded.is_ours())
-    {
-        let store = embedded.store();
-        eprintln!(
-            "started nats-server on {} (store in {})",
-            embedded.url(),
-            store.display()
-        );
-    }
 }
 
 fn log(event: &Event) {
