@@ -1,9 +1,10 @@
 //! One connection to the broker: made with a bound, kept for ever, its events told to all.
 
+use std::error::Error;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use async_nats::{ConnectErrorKind, Event, ServerAddr, jetstream};
+use async_nats::{ConnectErrorKind, Event, ServerAddr, jetstream, rustls};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -298,8 +299,18 @@ fn explain(error: &async_nats::ConnectError, found: &Found) -> ConnectError {
             ConnectError::Unauthorized { url, credential }
         }
         ConnectErrorKind::Tls => ConnectError::Tls { url, reason },
+        _ if is_handshake(error) => ConnectError::Tls { url, reason },
         _ => ConnectError::Unreachable { url, reason },
     }
+}
+
+/// Whether TLS was refused during the handshake, which the library reports as an I/O error.
+fn is_handshake(error: &async_nats::ConnectError) -> bool {
+    let io = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::io::Error>());
+    io.and_then(std::io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 /// Whether anybody on the network can use this server.
