@@ -194,11 +194,13 @@ impl Process {
     /// Waits until it has printed `text` to stdout or stderr.
     ///
     /// # Panics
-    /// When it has not within `bound`; what it printed is shown.
+    /// When it has not within `bound`, or has ended without; what it printed is shown.
     pub async fn wait_for(&self, text: &str, bound: Duration) {
         let what = format!("{text:?} in the output of {}", self.name);
         eventually(&what, bound, || {
+            let over = self.stdout.is_over() && self.stderr.is_over();
             let seen = self.stdout().contains(text) || self.stderr().contains(text);
+            assert!(seen || !over, "{what} will never come: it has ended");
             std::future::ready(seen.then_some(()).ok_or("it is not there"))
         })
         .await;
@@ -242,11 +244,19 @@ impl Capture {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Whether the pipe is closed, and all that it delivered is here.
+    fn is_over(&self) -> bool {
+        self.reader.is_finished()
+    }
+
     /// Waits for the end of the pipe: a grandchild may hold it a little longer.
     async fn finish(&self, bound: Duration) {
         eventually("the end of the output", bound, || {
-            let over = self.reader.is_finished();
-            std::future::ready(over.then_some(()).ok_or("somebody holds the pipe"))
+            std::future::ready(
+                self.is_over()
+                    .then_some(())
+                    .ok_or("somebody holds the pipe"),
+            )
         })
         .await;
     }

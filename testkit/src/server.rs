@@ -158,7 +158,10 @@ impl Server {
     /// # Panics
     /// When it does not start.
     pub async fn start_again(&mut self) {
-        let address = self.url.strip_prefix("nats://").unwrap_or("127.0.0.1:-1");
+        let address = match self.url.split_once("://") {
+            Some((_, address)) => address,
+            None => "127.0.0.1:-1", // the first start: any free port
+        };
         let path = self.dir.path().join("nats-server.conf");
         let text = format!("listen: \"{address}\"\n{}", self.config);
         std::fs::write(&path, text).expect("the configuration is written");

@@ -177,3 +177,81 @@ async fn only_who_knows_the_credential_gets_in_and_only_the_owner_can_read_it() 
         assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{file}");
     }
 }
+
+async fn expect_connected(connection: &Connection) {
+    eventually("a connection", SOON, || async {
+        // A request that was sent into the old connection is lost, and would be waited for.
+        let answer = connection.client.request("$JS.API.INFO", "".into());
+        let answer = tokio::time::timeout(Duration::from_millis(500), answer).await;
+        answer
+            .map_err(|_| "no answer".to_owned())?
+            .map(drop)
+            .map_err(|error| error.to_string())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_joined_takes_the_server_over_when_its_owner_ends() {
+    let dir = store();
+    let owner = coordinator(dir.path()).await;
+    let heir = coordinator(dir.path()).await;
+    let other = coordinator(dir.path()).await;
+    assert_eq!(heir.server.origin, Origin::Joined);
+    let config = Config {
+        name: "KEEP".into(),
+        ..Config::default()
+    };
+    owner
+        .jetstream()
+        .create_stream(config)
+        .await
+        .expect("a stream");
+
+    owner.close().await;
+
+    expect_connected(&heir).await;
+    expect_connected(&other).await;
+    heir.jetstream()
+        .get_stream("KEEP")
+        .await
+        .expect("the store is the same");
+}
+
+#[tokio::test]
+async fn a_server_that_crashed_is_started_again() {
+    let dir = store();
+    let coordinator = coordinator(dir.path()).await;
+    let state = std::fs::read(dir.path().join("embedded.json")).expect("it describes its server");
+    let state: serde_json::Value = serde_json::from_slice(&state).expect("it is JSON");
+    let pid = state["pid"]
+        .as_i64()
+        .and_then(|pid| i32::try_from(pid).ok());
+    let pid = pid
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("with a process id");
+    let mut events = coordinator.events();
+
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).expect("it runs");
+
+    while events.recv().await.expect("the connection lives") != async_nats::Event::Connected {}
+    expect_connected(&coordinator).await;
+}
+
+#[tokio::test]
+async fn the_nats_cli_joins_by_the_printed_environment() {
+    let dir = store();
+    let coordinator = coordinator(dir.path()).await;
+    let version = std::process::Command::new("nats").arg("--version").output();
+    if version.is_err() {
+        eprintln!("SKIPPED: the nats CLI is not installed");
+        return;
+    }
+    let mut cli = Process::at("nats").args(["rtt", "--json"]);
+    for (name, value) in env_lines(&coordinator) {
+        cli = cli.env(name, value);
+    }
+    let mut cli = cli.start();
+    let status = cli.wait(SOON).await;
+    assert!(status.success(), "{status}");
+}

@@ -1,15 +1,17 @@
 //! One connection to the broker: made with a bound, kept for ever, its events told to all.
 
+use std::error::Error;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use async_nats::{ConnectErrorKind, Event, ServerAddr, jetstream};
+use async_nats::{ConnectErrorKind, Event, ServerAddr, jetstream, rustls};
 use tokio::sync::broadcast;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::context_file::ContextError;
 use super::credential::{Credential, CredentialError};
-use super::embedded::{Embedded, EmbeddedError};
+use super::embedded::EmbeddedError;
+use super::guardian::Guardian;
 use super::options::{ConnectOptions, Settings};
 use super::resolve::{Found, Role, Where, resolve};
 use super::version::{self, VersionError};
@@ -116,7 +118,7 @@ impl ConnectError {
 }
 
 /// A connection. It reconnects for ever; an embedded server that this process started ends
-/// with it.
+/// with it, whoever still holds a clone of the client.
 #[derive(Debug)]
 pub struct Connection {
     /// The client, to clone at will.
@@ -130,7 +132,7 @@ pub struct Connection {
     pub(super) credential: Credential,
     pub(super) settings: Settings,
     events: broadcast::Sender<Event>,
-    embedded: Option<Embedded>,
+    guardian: Option<Guardian>,
 }
 
 impl Connection {
@@ -160,12 +162,6 @@ impl Connection {
         }
     }
 
-    /// The embedded server, if it is one.
-    #[must_use]
-    pub fn embedded(&self) -> Option<&Embedded> {
-        self.embedded.as_ref()
-    }
-
     /// Sends what is left, closes, and stops the embedded server if this process started it.
     /// Takes five seconds at most, and ten more for a server that will not stop.
     pub async fn close(self) {
@@ -181,8 +177,8 @@ impl Connection {
             {}
         };
         let _ = timeout(CLOSED_WITHIN, farewell).await;
-        if let Some(embedded) = self.embedded {
-            embedded.stop().await;
+        if let Some(guardian) = self.guardian {
+            guardian.stop().await;
         }
     }
 }
@@ -232,7 +228,12 @@ async fn attempt(
             "{url} asks for no credential and no TLS: whoever reaches it can run commands on the workers"
         );
     }
-    announce(&found);
+    let mine = found.embedded.filter(|_| role.may_embed);
+    if let Some(started) = mine.as_ref().filter(|embedded| embedded.is_ours()) {
+        started.announce();
+    }
+    let guard = |embedded| Guardian::new(embedded, client.clone(), events.subscribe());
+    let guardian = mine.map(guard);
     Ok(Connection {
         client,
         server: found.place,
@@ -241,7 +242,7 @@ async fn attempt(
         credential: found.credential,
         settings: settings.clone(),
         events,
-        embedded: found.embedded,
+        guardian,
     })
 }
 
@@ -298,8 +299,18 @@ fn explain(error: &async_nats::ConnectError, found: &Found) -> ConnectError {
             ConnectError::Unauthorized { url, credential }
         }
         ConnectErrorKind::Tls => ConnectError::Tls { url, reason },
+        _ if is_handshake(error) => ConnectError::Tls { url, reason },
         _ => ConnectError::Unreachable { url, reason },
     }
+}
+
+/// Whether TLS was refused during the handshake, which the library reports as an I/O error.
+fn is_handshake(error: &async_nats::ConnectError) -> bool {
+    let io = error
+        .source()
+        .and_then(|source| source.downcast_ref::<std::io::Error>());
+    io.and_then(std::io::Error::get_ref)
+        .is_some_and(|inner| inner.is::<rustls::Error>())
 }
 
 /// Whether anybody on the network can use this server.
@@ -315,23 +326,6 @@ fn is_open(found: &Found, tls: bool) -> bool {
 fn is_loopback(server: &ServerAddr) -> bool {
     let host = server.host().trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse().is_ok_and(|ip: IpAddr| ip.is_loopback())
-}
-
-/// Says, once and whatever the log level, that a server was started: it is a process the user
-/// did not start, and its store stays behind.
-fn announce(found: &Found) {
-    if let Some(embedded) = found
-        .embedded
-        .as_ref()
-        .filter(|embedded| embedded.is_ours())
-    {
-        let store = embedded.store();
-        eprintln!(
-            "started nats-server on {} (store in {})",
-            embedded.url(),
-            store.display()
-        );
-    }
 }
 
 fn log(event: &Event) {

@@ -134,6 +134,12 @@ impl Embedded {
         Credential::from_user(USER.to_owned(), Some(self.password.clone()))
     }
 
+    /// The directory that holds everything of it.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Where its store is.
     #[must_use]
     pub fn store(&self) -> PathBuf {
@@ -144,6 +150,17 @@ impl Embedded {
     #[must_use]
     pub fn is_ours(&self) -> bool {
         self.ours.is_some()
+    }
+
+    /// Says, whatever the log level, that a server was started: it is a process that the user
+    /// did not start, and its store stays behind.
+    pub(super) fn announce(&self) {
+        let store = self.store();
+        eprintln!(
+            "started nats-server on {} (store in {})",
+            self.url,
+            store.display()
+        );
     }
 
     /// Stops the server if this process started it: SIGTERM, ten seconds of patience, SIGKILL.

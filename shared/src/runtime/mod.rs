@@ -2,10 +2,11 @@
 //!
 //! * [`options`]: what a user may say about the connection; [`context_file`] reads a `nats`
 //!   context, [`credential`] says who we are.
-//! * [`connect`]: one connection and its events; [`resolve`] decides to which server,
-//!   [`version`] which servers are good enough, [`env`] how others join it.
+//! * [`mod@connect`]: one connection and its events; [`resolve`] decides to which server,
+//!   [`version`] which servers are good enough, [`mod@env`] how others join it.
 //! * [`embedded`]: a nats-server of our own, for those who have none. It stands on [`locate`]
-//!   (the binary), [`nats_server`] (one process), [`child`] (no orphans) and [`paths`].
+//!   (the binary), [`nats_server`] (one process), [`child`] (no orphans) and [`paths`]; a
+//!   guardian starts it again when its owner ends before others that joined.
 //! * [`offset`]: how far this machine's clock is from the broker's.
 //! * [`telemetry`] and [`shutdown`]: logs to stderr; SIGTERM drains, a second one stops.
 
@@ -15,6 +16,7 @@ pub mod context_file;
 pub mod credential;
 pub mod embedded;
 pub mod env;
+mod guardian;
 pub mod locate;
 pub mod nats_server;
 pub mod offset;

@@ -169,9 +169,10 @@ impl Drop for NatsServer {
     }
 }
 
-/// Whether a NATS server greets at `url` (`nats://host:port`) within half a second.
+/// Whether a NATS server greets at `url` (`nats://host:port`, `tls://host:port`) within half a
+/// second. The greeting comes before TLS, so no certificate is needed to ask.
 pub async fn answers(url: &str) -> bool {
-    let address = url.trim_start_matches("nats://");
+    let address = url.split_once("://").map_or(url, |(_, address)| address);
     let greeting = async {
         let mut stream = TcpStream::connect(address).await?;
         let mut start = [0; 5];
