@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::alarms::Alarms;
 use crate::error::Error;
+use crate::records::follow_records;
 use crate::session::{Core, SessionBuilder};
 
 /// A process that submits tasks. Clones are the same one.
@@ -64,6 +65,7 @@ impl Coordinator {
         loops.spawn(ring);
         loops.spawn(follow_fleet(fleet, Arc::downgrade(&hub)));
         loops.spawn(catch_up(events, Arc::downgrade(&hub)));
+        loops.spawn(follow_records(hub.broker.clone(), Arc::downgrade(&hub)));
         *hub.loops.lock() = loops;
         Ok(Self { hub })
     }
@@ -81,7 +83,6 @@ impl Coordinator {
     }
 
     /// A session, to be configured and opened. Its id is 1 to 64 letters, digits, `_` or `-`.
-    #[must_use]
     pub fn session(&self, session_id: impl Into<String>) -> SessionBuilder {
         SessionBuilder::new(Arc::clone(&self.hub), session_id.into())
     }
@@ -110,7 +111,8 @@ impl Hub {
         self.sessions.lock().push(Arc::downgrade(core));
     }
 
-    fn sessions(&self) -> Vec<Arc<Core>> {
+    /// The sessions that are there.
+    pub(crate) fn sessions(&self) -> Vec<Arc<Core>> {
         let mut sessions = self.sessions.lock();
         sessions.retain(|core| core.strong_count() > 0);
         sessions.iter().filter_map(Weak::upgrade).collect()

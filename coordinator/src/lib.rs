@@ -6,7 +6,8 @@
 //!   of tasks; `session` has its own map. [`TaskHandle`]: a task's result to be.
 //! * [`SessionQueueConfig`], [`SessionCommand`], [`Task`]: what a user says.
 //! * `scheduler`, `boost`, `rate`, `alerts`, `unserved`: the decisions, pure.
-//! * `metrics`, `stats`: what can be seen. `alarms`: one timer for all sessions.
+//! * `metrics`, `stats`: what can be seen. `alarms`: one timer for all sessions;
+//!   `records`: one watch on what other processes do to them.
 
 mod alarms;
 mod alerts;
@@ -18,6 +19,7 @@ mod error;
 mod handle;
 mod metrics;
 mod rate;
+mod records;
 mod retry;
 mod scheduler;
 mod session;

@@ -87,9 +87,10 @@ impl State {
     }
 
     /// Puts a job at the end of its lane; it is given back when the session is closed.
-    pub(super) fn enqueue(&mut self, job: Job) -> Result<(), Job> {
+    #[must_use]
+    pub(super) fn enqueue(&mut self, job: Job) -> Option<Job> {
         if self.scheduler.is_closed() {
-            return Err(job);
+            return Some(job);
         }
         let (lane, id) = (job.task.lane, job.task.task_id.clone());
         let waiting = Waiting {
@@ -102,7 +103,7 @@ impl State {
         if let Some(entry) = self.outstanding.get_mut(&id) {
             entry.ticket = ticket;
         }
-        Ok(())
+        None
     }
 
     /// Everything that is to be done at `now`.
