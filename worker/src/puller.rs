@@ -197,7 +197,7 @@ impl Puller {
         }
         match Delivery::read(&self.executor.broker, message) {
             Some(delivery) => {
-                let lane = delivery.address.lane;
+                let lane = delivery.stored.address.lane;
                 self.pulls.arrived(lane);
                 self.held[lane.index()].push_back(delivery);
             }
