@@ -1,0 +1,7 @@
+//! The `a3s-coordinator` program.
+
+mod batch;
+mod map;
+mod search;
+
+fn main() {}
