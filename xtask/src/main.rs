@@ -1,2 +1,31 @@
-//! The recipes of this project.
-fn main() {}
+//! The project's recipes, the same on a laptop and in CI. One file a recipe.
+
+mod check;
+mod nats;
+mod step;
+mod test;
+
+use clap::Parser;
+
+/// The project's recipes
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Recipe {
+    /// Get the nats-server that the embedded default and the tests use; quiet when it is there
+    Nats,
+    /// Check format, lints, documentation and dependencies
+    Check,
+    /// Build everything and run all tests, or those whose names contain a filter
+    Test {
+        /// Parts of test names
+        filters: Vec<String>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Recipe::parse() {
+        Recipe::Nats => nats::ensure().map(drop),
+        Recipe::Check => check::run(),
+        Recipe::Test { filters } => test::run(&filters),
+    }
+}
