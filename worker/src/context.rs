@@ -1,10 +1,11 @@
 //! What a tool is given beside its task: where it works, when to stop, where to print.
 
+use std::fmt;
 use std::sync::Arc;
 
-use a3s_shared::protocol::clock;
+use a3s_shared::protocol::{ErrorKind, clock};
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::{Duration, Instant};
 
 use crate::workspace::Workspace;
@@ -22,13 +23,40 @@ pub enum StopReason {
     Shutdown,
 }
 
+/// Takes a piece of output to whoever watches, without waiting.
+pub type ShowOutput = Box<dyn Fn(Bytes) + Send + Sync>;
+
+impl StopReason {
+    /// The kind of error that a result has which was cut short for this reason. `None`: nobody
+    /// will see that result.
+    #[must_use]
+    pub fn error_kind(self) -> Option<ErrorKind> {
+        match self {
+            Self::Deadline => Some(ErrorKind::TimedOut),
+            Self::Cancelled => Some(ErrorKind::Cancelled),
+            Self::LeaseLost | Self::Shutdown => None,
+        }
+    }
+}
+
+impl fmt::Display for StopReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Deadline => "the task's deadline has come",
+            Self::Cancelled => "the task was cancelled",
+            Self::LeaseLost => "the broker gave the task up",
+            Self::Shutdown => "the worker stops",
+        })
+    }
+}
+
 /// What one run of a tool may use. Cheap to clone.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ToolContext {
     workspace: Arc<Workspace>,
     deadline_ms: u64,
     stop: watch::Receiver<Option<StopReason>>,
-    output: Option<mpsc::Sender<Bytes>>,
+    output: Option<Arc<ShowOutput>>,
 }
 
 impl ToolContext {
@@ -38,13 +66,13 @@ impl ToolContext {
         workspace: Arc<Workspace>,
         deadline_ms: u64,
         stop: watch::Receiver<Option<StopReason>>,
-        output: Option<mpsc::Sender<Bytes>>,
+        output: Option<ShowOutput>,
     ) -> Self {
         Self {
             workspace,
             deadline_ms,
             stop,
-            output,
+            output: output.map(Arc::new),
         }
     }
 
@@ -67,6 +95,12 @@ impl ToolContext {
         self.stop.borrow().is_some()
     }
 
+    /// Why the tool must stop; `None` while it may go on.
+    #[must_use]
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        *self.stop.borrow()
+    }
+
     /// Resolves when the tool must stop, and says why. Never resolves otherwise.
     pub async fn stopped(&self) -> StopReason {
         let mut stop = self.stop.clone();
@@ -83,8 +117,8 @@ impl ToolContext {
     /// Shows a piece of output to whoever watches the task now. Never waits: what nobody can
     /// take in time is dropped here (the result still has it).
     pub fn progress(&self, chunk: impl Into<Bytes>) {
-        if let Some(output) = &self.output {
-            let _ = output.try_send(chunk.into());
+        if let Some(show) = &self.output {
+            show(chunk.into());
         }
     }
 }

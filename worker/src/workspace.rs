@@ -1,11 +1,85 @@
-//! The directory that tools may touch.
+//! The directory that tools may touch, and the only door to it.
+//!
+//! Every operation goes through a directory handle that the kernel holds to its tree
+//! (`openat2` with `RESOLVE_BENEATH` on Linux), so a symbolic link that is swapped between a
+//! check and a use leads nowhere either. A symbolic link with an absolute target counts as
+//! leaving, also when the target is inside: a handle has no way to tell.
 
-use std::path::{Path, PathBuf};
+use std::ffi::OsString;
+use std::fs::File;
+use std::io;
+use std::path::{Component, Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use cap_std::ambient_authority;
+use cap_std::fs::{Dir, FileType, Metadata, OpenOptions, OpenOptionsExt};
 
 /// A directory; every path of a task is inside it.
 #[derive(Debug)]
 pub struct Workspace {
+    /// As it was named, absolute: tasks may use this spelling.
+    named: PathBuf,
+    /// Without symbolic links.
     root: PathBuf,
+    dir: Dir,
+}
+
+/// A path below a workspace's root that does not leave it by its spelling. Whether it leaves by
+/// a symbolic link is found out when it is used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelPath {
+    /// As the task spelt it, for messages and for output.
+    shown: String,
+    relative: PathBuf,
+}
+
+impl RelPath {
+    /// As the task spelt it.
+    #[must_use]
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+}
+
+/// What stands in a directory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name, not its path.
+    pub name: OsString,
+    /// `file`, `dir`, `symlink` or `other`.
+    pub kind: &'static str,
+    /// In bytes; of the link itself for a symbolic link.
+    pub size: u64,
+}
+
+/// Why a path could not be used.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PathError {
+    /// It leads out of the workspace, by its spelling or by a symbolic link.
+    #[error("{path} leads out of the workspace {root}; use a path inside it")]
+    Outside {
+        /// As the task spelt it.
+        path: String,
+        /// The workspace's root.
+        root: PathBuf,
+    },
+    /// It is inside, and the system refused what was asked.
+    #[error("{path}: {source}")]
+    Io {
+        /// As the task spelt it.
+        path: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It is a directory, a pipe or a device where a file is needed.
+    #[error("{path} is {kind}, not a file")]
+    NotAFile {
+        /// As the task spelt it.
+        path: String,
+        /// What it is, with its article.
+        kind: &'static str,
+    },
 }
 
 impl Workspace {
@@ -13,9 +87,12 @@ impl Workspace {
     ///
     /// # Errors
     /// When it does not exist or is no directory.
-    pub fn open(root: &Path) -> std::io::Result<Self> {
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let canonical = root.canonicalize()?;
         Ok(Self {
-            root: root.canonicalize()?,
+            named: std::path::absolute(root)?,
+            dir: Dir::open_ambient_dir(&canonical, ambient_authority())?,
+            root: canonical,
         })
     }
 
@@ -24,4 +101,191 @@ impl Workspace {
     pub fn root(&self) -> &Path {
         &self.root
     }
+
+    /// The path that a task means by `path`: relative to the root, or absolute and inside it.
+    /// Empty is the root.
+    ///
+    /// # Errors
+    /// [`PathError::Outside`] when its spelling leaves the root.
+    pub fn resolve(&self, path: impl AsRef<Path>) -> Result<RelPath, PathError> {
+        let given = path.as_ref();
+        let shown = given.to_string_lossy().into_owned();
+        let relative = given
+            .strip_prefix(&self.root)
+            .or_else(|_| given.strip_prefix(&self.named))
+            .unwrap_or(given);
+        if !stays_inside(relative) {
+            return Err(self.outside(&shown));
+        }
+        let relative = if relative.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            relative
+        };
+        Ok(RelPath {
+            shown,
+            relative: relative.to_owned(),
+        })
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    /// When it is missing, no regular file, or outside.
+    pub fn open_file(&self, path: &RelPath) -> Result<File, PathError> {
+        // Without O_NONBLOCK, a named pipe would hold the thread until somebody writes to it.
+        let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(nonblocking);
+        let file = self.dir.open_with(&path.relative, &options);
+        let file = file.map_err(|e| self.error(path, e))?.into_std();
+        let kind = file
+            .metadata()
+            .map_err(|e| self.error(path, e))?
+            .file_type();
+        if kind.is_file() {
+            return Ok(file);
+        }
+        let kind = if kind.is_dir() {
+            "a directory"
+        } else {
+            "a pipe or device"
+        };
+        Err(PathError::NotAFile {
+            path: path.shown.clone(),
+            kind,
+        })
+    }
+
+    /// Writes a file whole: who reads it sees the old content or the new, never a part. Missing
+    /// parent directories are made; mode and place (through a symbolic link) of an existing file
+    /// are kept.
+    ///
+    /// # Errors
+    /// When it is outside, a directory, read-only, or the system refuses.
+    pub fn write(&self, path: &RelPath, content: &[u8]) -> Result<(), PathError> {
+        self.replace(path, content).map_err(|e| self.error(path, e))
+    }
+
+    fn replace(&self, path: &RelPath, content: &[u8]) -> io::Result<()> {
+        let target = match self.dir.canonicalize(&path.relative) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => path.relative.clone(),
+            found => found?,
+        };
+        let old = self.dir.metadata(&target).ok();
+        if old.as_ref().is_some_and(|m| m.permissions().readonly()) {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                "is read-only",
+            ));
+        }
+        if let Some(parent) = target.parent().filter(|p| !p.as_os_str().is_empty()) {
+            self.dir.create_dir_all(parent)?;
+        }
+        let temporary = temporary_beside(&target);
+        let moved = self
+            .fill(&temporary, content, old.as_ref())
+            .and_then(|()| self.dir.rename(&temporary, &self.dir, &target));
+        if moved.is_err() {
+            let _ = self.dir.remove_file(&temporary);
+        }
+        moved
+    }
+
+    fn fill(&self, file: &Path, content: &[u8], like: Option<&Metadata>) -> io::Result<()> {
+        self.dir.write(file, content)?;
+        like.map_or(Ok(()), |m| self.dir.set_permissions(file, m.permissions()))
+    }
+
+    /// What stands in a directory, sorted by name.
+    ///
+    /// # Errors
+    /// When it is missing, no directory, or outside.
+    pub fn read_dir(&self, path: &RelPath) -> Result<Vec<Entry>, PathError> {
+        let list = || -> io::Result<Vec<Entry>> {
+            let entries = self.dir.read_dir(&path.relative)?;
+            entries.map(|e| e.and_then(|e| entry(&e))).collect()
+        };
+        let mut entries = list().map_err(|e| self.error(path, e))?;
+        entries.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(entries)
+    }
+
+    /// The absolute path without symbolic links, for libraries that walk by path. What they find
+    /// is opened with [`Workspace::open_file`] again, so that a race cannot reach content outside.
+    ///
+    /// # Errors
+    /// When it is missing or outside.
+    pub fn real_path(&self, path: &RelPath) -> Result<PathBuf, PathError> {
+        let inside = self.dir.canonicalize(&path.relative);
+        let inside = inside.map_err(|e| self.error(path, e))?;
+        Ok(self.root.join(inside).components().collect())
+    }
+
+    fn error(&self, path: &RelPath, source: io::Error) -> PathError {
+        // cap-std reports an escape as an error of its own making; one of the system has a code.
+        let made = source.raw_os_error().is_none();
+        let escape = made && source.to_string().contains("outside of the filesystem");
+        if escape {
+            return self.outside(&path.shown);
+        }
+        PathError::Io {
+            path: path.shown.clone(),
+            source,
+        }
+    }
+
+    fn outside(&self, path: &str) -> PathError {
+        PathError::Outside {
+            path: path.to_owned(),
+            root: self.root.clone(),
+        }
+    }
 }
+
+/// Whether no prefix of `path` is above its start.
+fn stays_inside(path: &Path) -> bool {
+    let mut depth = 0_i32;
+    path.components().all(|component| {
+        match component {
+            Component::Normal(_) => depth += 1,
+            Component::ParentDir => depth -= 1,
+            Component::CurDir => {}
+            Component::RootDir | Component::Prefix(_) => return false,
+        }
+        depth >= 0
+    })
+}
+
+/// A name that no other write uses, in the same directory, so that the rename is atomic.
+fn temporary_beside(target: &Path) -> PathBuf {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    target.with_file_name(format!(".a3s-write-{process}-{number}"))
+}
+
+fn entry(entry: &cap_std::fs::DirEntry) -> io::Result<Entry> {
+    let metadata = entry.metadata()?;
+    Ok(Entry {
+        name: entry.file_name(),
+        kind: kind_of(metadata.file_type()),
+        size: metadata.len(),
+    })
+}
+
+fn kind_of(kind: FileType) -> &'static str {
+    if kind.is_file() {
+        "file"
+    } else if kind.is_dir() {
+        "dir"
+    } else if kind.is_symlink() {
+        "symlink"
+    } else {
+        "other"
+    }
+}
+
+#[cfg(test)]
+#[path = "workspace_tests.rs"]
+mod tests;

@@ -62,6 +62,13 @@ impl Broker {
         match self.publish(outgoing).await {
             Ok(ack) => Ok(ack.sequence),
             Err(PublishError::Exists(_)) => Err(BrokerError::Conflict { what: subject }),
+            // Stored or not: what is there now tells.
+            Err(error @ PublishError::Unknown { .. }) => {
+                match self.record(session, task_id).await? {
+                    (found, sequence) if found == *record => Ok(sequence),
+                    _ => Err(error.into()),
+                }
+            }
             Err(error) => Err(error.into()),
         }
     }

@@ -1,1 +1,60 @@
 //! The built-in tools, one file each.
+//!
+//! * Files: [`read`], [`write`], [`edit`], [`ls`].
+//! * Trees, as ripgrep sees them: [`grep`], [`glob`], [`list_files`], on the walk of [`walk`].
+//! * Processes: [`bash`], and [`program`], a tool in any language; both on [`process`].
+//! * [`output`] bounds what a tool may answer.
+
+pub mod bash;
+pub mod edit;
+pub mod glob;
+pub mod grep;
+pub mod list_files;
+pub mod ls;
+pub mod output;
+mod payload;
+pub mod process;
+pub mod program;
+pub mod read;
+pub mod walk;
+pub mod write;
+
+#[cfg(test)]
+mod harness;
+
+use crate::registry::Registry;
+
+/// All built-in tools, without limits of ours on what `bash` may use.
+#[must_use]
+pub fn builtin() -> Registry {
+    let mut tools = Registry::new();
+    tools.add(bash::Bash::default());
+    tools.add(edit::Edit);
+    tools.add(glob::Glob);
+    tools.add(grep::Grep);
+    tools.add(list_files::ListFiles);
+    tools.add(ls::Ls);
+    tools.add(read::Read);
+    tools.add(write::Write);
+    tools
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_tool_of_the_contract_is_built_in() {
+        let names = [
+            "bash",
+            "edit",
+            "glob",
+            "grep",
+            "list_files",
+            "ls",
+            "read",
+            "write",
+        ];
+        assert_eq!(builtin().names(), names);
+    }
+}

@@ -1,0 +1,119 @@
+//! Which tasks somebody wants to end: one watch for the whole worker.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use a3s_shared::broker::{Broker, BrokerError, Cancelled};
+use a3s_shared::protocol::{CancelMarker, Encoding};
+use parking_lot::Mutex;
+use tokio::sync::watch;
+
+/// Markers that are remembered. Older ones are asked for when their task is redelivered.
+const REMEMBERED: usize = 100_000;
+
+type Key = (String, String);
+
+/// The cancel markers that the worker knows, and the running tasks that want to hear of new ones.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Cancels(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    markers: HashMap<Key, CancelMarker>,
+    order: VecDeque<Key>,
+    running: HashMap<Key, watch::Sender<bool>>,
+}
+
+/// Tells a running task of its cancellation; dropping it ends the interest.
+#[derive(Debug)]
+pub(crate) struct Interest {
+    cancels: Cancels,
+    key: Key,
+    signal: watch::Receiver<bool>,
+}
+
+impl Cancels {
+    /// Reads the markers that are kept, then follows new ones in the background.
+    pub(crate) async fn follow(
+        broker: &Broker,
+        session: Option<String>,
+    ) -> Result<Self, BrokerError> {
+        let cancels = Self::default();
+        let names = broker.names();
+        let filter = names.cancel(session.as_deref().unwrap_or("*"), "*");
+        for message in broker.scan(&names.cancels(), &filter, 1).await? {
+            if let Some((session, task_id)) = names.session_and_id(&message.subject) {
+                cancels.note(Cancelled {
+                    session: session.to_owned(),
+                    task_id: task_id.to_owned(),
+                    marker: Encoding::Json.decode(&message.body).unwrap_or_default(),
+                });
+            }
+        }
+        let mut feed = broker.watch_cancels(session.as_deref());
+        let weak = Arc::downgrade(&cancels.0);
+        tokio::spawn(async move {
+            loop {
+                let cancelled = feed.next().await;
+                let Some(known) = weak.upgrade() else { return };
+                Self(known).note(cancelled);
+            }
+        });
+        Ok(cancels)
+    }
+
+    /// The marker of a task, if it has one.
+    pub(crate) fn marker(&self, session: &str, task_id: &str) -> Option<CancelMarker> {
+        let key = (session.to_owned(), task_id.to_owned());
+        self.0.lock().markers.get(&key).cloned()
+    }
+
+    /// Interest in the cancellation of a task that starts now.
+    pub(crate) fn interest(&self, session: &str, task_id: &str) -> Interest {
+        let key = (session.to_owned(), task_id.to_owned());
+        let mut known = self.0.lock();
+        let (sender, signal) = watch::channel(known.markers.contains_key(&key));
+        known.running.insert(key.clone(), sender);
+        drop(known);
+        Interest {
+            cancels: self.clone(),
+            key,
+            signal,
+        }
+    }
+
+    fn note(&self, cancelled: Cancelled) {
+        let key = (cancelled.session, cancelled.task_id);
+        let mut known = self.0.lock();
+        if let Some(running) = known.running.get(&key) {
+            running.send_replace(true);
+        }
+        if known
+            .markers
+            .insert(key.clone(), cancelled.marker)
+            .is_none()
+        {
+            known.order.push_back(key);
+        }
+        if known.order.len() > REMEMBERED
+            && let Some(oldest) = known.order.pop_front()
+        {
+            known.markers.remove(&oldest);
+        }
+    }
+}
+
+impl Interest {
+    /// Resolves when the task is cancelled.
+    pub(crate) async fn cancelled(&mut self) {
+        if self.signal.wait_for(|set| *set).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Interest {
+    fn drop(&mut self) {
+        self.cancels.0.lock().running.remove(&self.key);
+    }
+}

@@ -1,0 +1,315 @@
+//! A task's way through a worker: checked, claimed, run, its result stored, then acknowledged.
+//!
+//! The order is what makes it safe. Every check comes before the tool sees the payload; the
+//! result is stored before the task is acknowledged, so a crash in between repeats the delivery,
+//! and whoever gets it finds the result and only acknowledges.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use a3s_shared::broker::{Broker, BrokerError};
+use a3s_shared::protocol::{
+    Claim, Effect, Encoding, ErrorKind, Event, EventKind, ExternalTask, RetryPolicy, TaskRecord,
+    clock,
+};
+use futures::FutureExt;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{sleep_until, timeout};
+
+use crate::answers;
+use crate::cancels::{Cancels, Interest};
+use crate::context::{StopReason, ToolContext};
+use crate::delivery::Delivery;
+use crate::lease::Lease;
+use crate::progress::ProgressPump;
+use crate::registry::Registry;
+use crate::slots::Slot;
+use crate::tool::{STOP_GRACE, Tool, ToolResult, Verdict};
+use crate::workspace::Workspace;
+
+/// What every run shares. One a worker.
+pub(crate) struct Executor {
+    pub(crate) broker: Broker,
+    pub(crate) worker_id: String,
+    pub(crate) registry: Registry,
+    pub(crate) workspace: Arc<Workspace>,
+    pub(crate) cancels: Cancels,
+    pub(crate) progress: ProgressPump,
+    pub(crate) ack_wait: Duration,
+    /// Set when running tools must end because the worker does.
+    pub(crate) stop_now: watch::Receiver<bool>,
+    /// Results that this worker stored.
+    pub(crate) done: Arc<AtomicU64>,
+}
+
+/// A decoded task with what its message and record say.
+pub(crate) struct Job {
+    pub(crate) task: ExternalTask,
+    pub(crate) encoding: Encoding,
+    pub(crate) effect: Effect,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) record: TaskRecord,
+    pub(crate) revision: u64,
+    /// Which attempt this is, from 1; 0 before one was started.
+    pub(crate) attempt: u32,
+    pub(crate) started_at_ms: u64,
+}
+
+/// What is to be done about a task after it was looked at or run.
+pub(crate) enum Settlement {
+    /// Store this result, then acknowledge.
+    Answer(ToolResult),
+    /// Keep it among the dead letters, store a failed result, acknowledge.
+    Bury(String),
+    /// Have it delivered again after the delay; the attempt counts.
+    Again { error: String, delay: Duration },
+    /// Have it delivered again now; nothing happened.
+    HandBack,
+    /// It has a result already: acknowledge.
+    Acknowledge,
+    /// Somebody else has it by now, or the broker does not answer: say nothing.
+    Withhold,
+}
+
+impl Executor {
+    /// Takes one delivery to its end. `slot` returns as soon as the tool has ended.
+    pub(crate) async fn run(&self, delivery: Delivery, slot: Slot) {
+        let lease = Lease::new(&self.broker, &delivery, self.ack_wait);
+        let mut job = match self.job(&delivery).await {
+            Ok(job) => job,
+            Err(reason) => return self.bury_unreadable(&delivery, &reason).await,
+        };
+        let settlement = match self.examine(&delivery, &mut job).await {
+            Ok(Some(settlement)) => settlement,
+            Ok(None) => self.start(&delivery, &lease, &mut job).await,
+            Err(error) => {
+                tracing::warn!(task.id = job.task.task_id, %error, "a task was left for later");
+                Settlement::Withhold
+            }
+        };
+        drop(slot);
+        self.settle(&delivery, &lease, job, settlement).await;
+    }
+
+    async fn job(&self, delivery: &Delivery) -> Result<Job, String> {
+        let (task, encoding) = delivery.task(&self.broker).await?;
+        Ok(Job {
+            encoding,
+            effect: delivery.headers.effect_in(task.lane),
+            retry: delivery.headers.retry_in(task.lane),
+            record: TaskRecord::default(),
+            revision: 0,
+            attempt: 0,
+            started_at_ms: 0,
+            task,
+        })
+    }
+
+    /// What can be said of a task before its tool sees it; `None`: it is to be run. On a first
+    /// delivery this costs no lookup.
+    async fn examine(
+        &self,
+        delivery: &Delivery,
+        job: &mut Job,
+    ) -> Result<Option<Settlement>, BrokerError> {
+        let (session, id) = (&job.task.session_id, &job.task.task_id);
+        let mut marker = self.cancels.marker(session, id);
+        if delivery.delivered > 1 {
+            let (done, record, cancelled) = tokio::try_join!(
+                self.broker.has_result(session, id),
+                self.broker.record(session, id),
+                self.broker.is_cancelled(session, id),
+            )?;
+            if done {
+                return Ok(Some(Settlement::Acknowledge));
+            }
+            (job.record, job.revision) = record;
+            marker = marker.or(cancelled);
+        }
+        Ok(judge(job, delivery.delivered, marker.as_ref()).or_else(|| {
+            let command = &job.task.command_type;
+            let unknown = self.registry.get(command).is_none();
+            unknown.then(|| {
+                let tools = self.registry.names();
+                Settlement::Answer(answers::unknown_command(command, &tools))
+            })
+        }))
+    }
+
+    async fn start(&self, delivery: &Delivery, lease: &Lease<'_>, job: &mut Job) -> Settlement {
+        let Some(tool) = self.registry.get(&job.task.command_type) else {
+            return Settlement::Withhold;
+        };
+        job.attempt = attempt_of(job, delivery.delivered);
+        if job.effect == Effect::Once
+            && let Some(settlement) = self.claim(job).await
+        {
+            return settlement;
+        }
+        job.started_at_ms = clock::now_ms();
+        self.broker.emit(Event {
+            attempt: Some(job.attempt),
+            ..self.event(EventKind::Started, &job.task)
+        });
+        let (verdict, stopped) = self.run_tool(tool.as_ref(), &job.task, lease).await;
+        match stopped {
+            None => conclude(verdict, job),
+            Some(StopReason::LeaseLost) => Settlement::Withhold,
+            Some(StopReason::Shutdown) if job.effect == Effect::Idempotent => Settlement::HandBack,
+            Some(reason) => {
+                Settlement::Answer(answers::stopped(reason, &job.task, partial(verdict)))
+            }
+        }
+    }
+
+    /// Takes the right to start a `once` task; `Some` when it is not to be had.
+    async fn claim(&self, job: &mut Job) -> Option<Settlement> {
+        let claim = Claim {
+            worker_id: self.worker_id.clone(),
+            attempt: job.attempt,
+            at_ms: clock::now_ms(),
+        };
+        job.record.claim = Some(claim);
+        let ExternalTask {
+            session_id,
+            task_id,
+            deadline_ms,
+            ..
+        } = &job.task;
+        let written = self
+            .broker
+            .write_record(session_id, task_id, &job.record, job.revision, *deadline_ms)
+            .await;
+        match written {
+            Ok(revision) => {
+                job.revision = revision;
+                None
+            }
+            // Our own write whose answer was lost looks the same. It did not start anything, but
+            // nobody can tell, so the next delivery is answered by what the record says.
+            Err(error) => {
+                tracing::warn!(task.id = task_id, %error, "a task could not be claimed");
+                Some(Settlement::Withhold)
+            }
+        }
+    }
+
+    async fn run_tool(
+        &self,
+        tool: &dyn Tool,
+        task: &ExternalTask,
+        lease: &Lease<'_>,
+    ) -> (Option<Verdict>, Option<StopReason>) {
+        let mut interest = self.cancels.interest(&task.session_id, &task.task_id);
+        let (stop, stopped) = watch::channel(None);
+        let show = self.progress.of(&task.session_id, &task.task_id);
+        let workspace = Arc::clone(&self.workspace);
+        let context = ToolContext::new(workspace, task.deadline_ms, stopped, Some(show));
+        let deadline = context.deadline();
+        let run = AssertUnwindSafe(tool.run(task, &context)).catch_unwind();
+        tokio::pin!(run);
+        let reason = tokio::select! {
+            biased;
+            verdict = &mut run => return (Some(verdict.unwrap_or_else(|_| panicked())), None),
+            reason = self.stop_reason(&mut interest, lease) => reason,
+            () = sleep_until(deadline) => StopReason::Deadline,
+        };
+        stop.send_replace(Some(reason));
+        let verdict = timeout(STOP_GRACE, run).await.ok();
+        (
+            verdict.map(|v| v.unwrap_or_else(|_| panicked())),
+            Some(reason),
+        )
+    }
+
+    async fn stop_reason(&self, interest: &mut Interest, lease: &Lease<'_>) -> StopReason {
+        let mut stop_now = self.stop_now.clone();
+        tokio::select! {
+            () = lease.keep() => StopReason::LeaseLost,
+            () = interest.cancelled() => StopReason::Cancelled,
+            Ok(_) = stop_now.wait_for(|now| *now) => StopReason::Shutdown,
+        }
+    }
+
+    /// An event of a task, with what is always known.
+    pub(crate) fn event(&self, kind: EventKind, task: &ExternalTask) -> Event {
+        Event {
+            task_id: Some(task.task_id.clone()),
+            lane: Some(task.lane),
+            command_type: Some(task.command_type.clone()),
+            worker_id: Some(self.worker_id.clone()),
+            ..Event::of_session(kind, task.session_id.clone(), clock::now_ms())
+        }
+    }
+}
+
+/// Which attempt a start now would be. An `idempotent` task's attempts are its deliveries less
+/// what was handed back; a `once` task's are its claims, because it may be delivered again as
+/// long as nobody has claimed it.
+fn attempt_of(job: &Job, delivered: u64) -> u32 {
+    match job.effect {
+        Effect::Idempotent => job.record.attempt(delivered),
+        Effect::Once => u32::try_from(job.record.attempts.len())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1),
+    }
+}
+
+/// What the task's record, marker and deadline say, in the order that matters: what happened
+/// comes before what is wished.
+fn judge(
+    job: &Job,
+    delivered: u64,
+    marker: Option<&a3s_shared::protocol::CancelMarker>,
+) -> Option<Settlement> {
+    if let Some(claim) = &job.record.claim {
+        return Some(Settlement::Answer(answers::unknown(claim)));
+    }
+    if let Some(marker) = marker {
+        return Some(Settlement::Answer(answers::cancelled(marker)));
+    }
+    if job.task.is_timed_out() {
+        return Some(Settlement::Answer(answers::too_late(&job.task)));
+    }
+    let attempts = job.retry.max_attempts();
+    (attempt_of(job, delivered) > attempts)
+        .then(|| Settlement::Bury(answers::exhausted(&job.record, attempts)))
+}
+
+/// What a verdict means for the task.
+fn conclude(verdict: Option<Verdict>, job: &Job) -> Settlement {
+    let (error, delay) = match verdict {
+        Some(Verdict::Done(result)) => return Settlement::Answer(result),
+        Some(Verdict::Reject(error)) => return Settlement::Bury(error),
+        Some(Verdict::Retry(error)) => {
+            let delay = job.retry.delay_ms(job.attempt, rand::random());
+            (error, Duration::from_millis(delay))
+        }
+        Some(Verdict::RetryAfter(error, delay)) => (error, delay),
+        None => return Settlement::Withhold,
+    };
+    if job.attempt >= job.retry.max_attempts() {
+        let attempts = job.attempt;
+        return Settlement::Bury(format!("{error} (attempt {attempts} of {attempts})"));
+    }
+    Settlement::Again { error, delay }
+}
+
+fn partial(verdict: Option<Verdict>) -> Value {
+    match verdict {
+        Some(Verdict::Done(result)) => result.result,
+        _ => json!({}),
+    }
+}
+
+fn panicked() -> Verdict {
+    Verdict::Done(ToolResult {
+        success: false,
+        result: json!({}),
+        error: Some("the tool panicked; the worker's log has the message".to_owned()),
+        error_kind: Some(ErrorKind::Other),
+    })
+}

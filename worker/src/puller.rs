@@ -1,0 +1,250 @@
+//! The loop that asks the broker for tasks and starts them. It decides nothing itself: `pulls`
+//! says what to ask, `slots` what fits, `executor` does the work.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use a3s_shared::broker::Broker;
+use a3s_shared::protocol::{SessionLane, clock};
+use async_nats::{Event, Message, StatusCode, Subscriber};
+use bytes::Bytes;
+use futures::StreamExt;
+use serde_json::json;
+use tokio::sync::broadcast;
+use tokio_util::task::TaskTracker;
+
+use crate::binding::Binding;
+use crate::delivery::Delivery;
+use crate::executor::Executor;
+use crate::pulls::{EXPIRES, HEARTBEAT, Pull, Pulls, Status};
+use crate::slots::Slots;
+
+/// How long a surplus task waits here for a slot before somebody else gets it.
+const HELD_AT_MOST: Duration = Duration::from_secs(1);
+
+/// The longest time the loop sleeps without looking around.
+const LOOK_AROUND: Duration = Duration::from_secs(1);
+
+/// The loop's state. `last_pull_ms` is written here and read by the heartbeat.
+pub(crate) struct Puller {
+    pub(crate) executor: Arc<Executor>,
+    pub(crate) binding: Binding,
+    pub(crate) slots: Slots,
+    pub(crate) running: TaskTracker,
+    pub(crate) last_pull_ms: Arc<AtomicU64>,
+    pulls: Pulls,
+    inbox: String,
+    held: Vec<VecDeque<Delivery>>,
+}
+
+impl Puller {
+    pub(crate) fn new(
+        executor: Arc<Executor>,
+        binding: Binding,
+        slots: Slots,
+        running: TaskTracker,
+        last_pull_ms: Arc<AtomicU64>,
+    ) -> Self {
+        let lanes = binding.consumers.iter().map(|(lane, _)| *lane).collect();
+        Self {
+            pulls: Pulls::new(lanes, binding.capped),
+            inbox: executor.broker.client().new_inbox(),
+            held: SessionLane::ALL.iter().map(|_| VecDeque::new()).collect(),
+            executor,
+            binding,
+            slots,
+            running,
+            last_pull_ms,
+        }
+    }
+
+    /// Listens for what pulls bring, before the first one is sent.
+    pub(crate) async fn listen(&self) -> Result<Subscriber, async_nats::SubscribeError> {
+        self.client().subscribe(format!("{}.*.*", self.inbox)).await
+    }
+
+    /// Pulls and starts tasks until `stop` resolves, then gives back what is held.
+    pub(crate) async fn run(
+        mut self,
+        mut inbox: Subscriber,
+        mut events: broadcast::Receiver<Event>,
+        stop: impl Future<Output = ()>,
+    ) {
+        tokio::pin!(stop);
+        loop {
+            let hold_until = self.start_what_fits().await;
+            self.ask().await;
+            let wake = self.wake_at(hold_until);
+            tokio::select! {
+                biased;
+                () = &mut stop => break,
+                event = events.recv() => self.on_event(&event),
+                message = inbox.next() => match message {
+                    Some(message) => self.on_message(message),
+                    None => break,
+                },
+                () = self.slots.returned() => {}
+                () = tokio::time::sleep_until(wake.into()) => {}
+            }
+        }
+        self.give_back(inbox).await;
+    }
+
+    fn client(&self) -> &async_nats::Client {
+        self.executor.broker.client()
+    }
+
+    fn wake_at(&self, hold_until: Option<Instant>) -> Instant {
+        let latest = Instant::now() + LOOK_AROUND;
+        [self.pulls.wake_at(), hold_until]
+            .into_iter()
+            .flatten()
+            .fold(latest, Instant::min)
+    }
+
+    /// Starts held tasks, highest lane first, and gives back what waited too long. Returns when
+    /// the next held task may start, if time alone can tell.
+    async fn start_what_fits(&mut self) -> Option<Instant> {
+        let mut wait_until = None;
+        for lane in SessionLane::ALL {
+            while let Some(next) = self.held[lane.index()].front() {
+                let now = Instant::now();
+                let may_start = self.pulls.may_start(lane, now);
+                let free = self.slots.free(lane) > 0;
+                if free && may_start.is_some_and(|at| at <= now) {
+                    self.start(lane);
+                } else if now.duration_since(next.received) > HELD_AT_MOST {
+                    self.hand_back(lane);
+                } else {
+                    wait_until = may_start.filter(|_| free).or(wait_until);
+                    break;
+                }
+            }
+        }
+        wait_until
+    }
+
+    fn start(&mut self, lane: SessionLane) {
+        let Some(slot) = self.slots.take(lane) else {
+            return;
+        };
+        let Some(delivery) = self.held[lane.index()].pop_front() else {
+            return;
+        };
+        let executor = Arc::clone(&self.executor);
+        self.running
+            .spawn(async move { executor.run(delivery, slot).await });
+    }
+
+    fn hand_back(&mut self, lane: SessionLane) {
+        let Some(delivery) = self.held[lane.index()].pop_front() else {
+            return;
+        };
+        let executor = Arc::clone(&self.executor);
+        self.running
+            .spawn(async move { executor.return_unstarted(&delivery).await });
+    }
+
+    async fn ask(&mut self) {
+        let (slots, held) = (&self.slots, &self.held);
+        // What is held already has a claim on the slots that are free.
+        let free = |lane: SessionLane| {
+            let waiting = held[lane.index()].len();
+            slots.free(lane).saturating_sub(waiting)
+        };
+        for pull in self.pulls.plan(Instant::now(), free) {
+            if let Err(error) = self.send(pull).await {
+                tracing::warn!(lane = pull.lane.id(), %error, "a pull could not be sent");
+                self.pulls
+                    .status(pull.lane, pull.id, Status::Refused, Instant::now());
+            }
+        }
+    }
+
+    async fn send(&self, pull: Pull) -> Result<(), async_nats::PublishError> {
+        let Some((_, consumer)) = self.binding.consumers.iter().find(|(l, _)| *l == pull.lane)
+        else {
+            return Ok(());
+        };
+        let broker: &Broker = &self.executor.broker;
+        let call = format!("CONSUMER.MSG.NEXT.{}.{consumer}", self.binding.stream);
+        let reply = format!("{}.{}.{}", self.inbox, pull.lane.id(), pull.id);
+        let body = if pull.waits {
+            json!({
+                "batch": pull.batch,
+                "expires": EXPIRES.as_nanos(),
+                "idle_heartbeat": HEARTBEAT.as_nanos(),
+            })
+        } else {
+            json!({ "batch": pull.batch, "no_wait": true })
+        };
+        let body = Bytes::from(body.to_string());
+        self.client()
+            .publish_with_reply(broker.api_subject(&call), reply, body)
+            .await
+    }
+
+    fn on_message(&mut self, message: Message) {
+        self.last_pull_ms.store(clock::now_ms(), Ordering::Relaxed);
+        if let Some(status) = message.status {
+            self.on_status(&message, status);
+            return;
+        }
+        match Delivery::read(&self.executor.broker, message) {
+            Some(delivery) => {
+                let lane = delivery.address.lane;
+                self.pulls.arrived(lane);
+                self.held[lane.index()].push_back(delivery);
+            }
+            None => tracing::warn!("a message that is no task came to the inbox of pulls"),
+        }
+    }
+
+    fn on_status(&mut self, message: &Message, status: StatusCode) {
+        let mut tokens = message.subject.rsplit('.');
+        let id = tokens.next().and_then(|id| id.parse().ok());
+        let lane = tokens.next().and_then(|lane| lane.parse().ok());
+        let (Some(id), Some(lane)) = (id, lane) else {
+            return;
+        };
+        let status = match status.as_u16() {
+            100 => Status::Heartbeat,
+            404 | 408 => Status::Empty,
+            code => {
+                let reason = message.description.as_deref().unwrap_or_default();
+                tracing::warn!(lane = %lane, code, reason, "the broker refused a pull");
+                Status::Refused
+            }
+        };
+        self.pulls.status(lane, id, status, Instant::now());
+    }
+
+    fn on_event(&mut self, event: &Result<Event, broadcast::error::RecvError>) {
+        // A lagging receiver may have missed it.
+        if matches!(
+            event,
+            Ok(Event::Connected) | Err(broadcast::error::RecvError::Lagged(_))
+        ) {
+            self.pulls.forget_all();
+        }
+    }
+
+    /// Ends the pulls at the broker and gives back what they brought.
+    async fn give_back(mut self, mut inbox: Subscriber) {
+        if inbox.unsubscribe().await.is_ok() {
+            let _ = tokio::time::timeout(LOOK_AROUND, self.client().flush()).await;
+        }
+        while let Ok(Some(message)) =
+            tokio::time::timeout(Duration::from_millis(50), inbox.next()).await
+        {
+            self.on_message(message);
+        }
+        for delivery in self.held.iter_mut().flat_map(std::mem::take) {
+            let executor = Arc::clone(&self.executor);
+            self.running
+                .spawn(async move { executor.return_unstarted(&delivery).await });
+        }
+    }
+}

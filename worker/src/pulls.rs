@@ -1,0 +1,375 @@
+//! Which pull to send next. Pure: it is told the time and what arrived, and answers what to ask.
+//!
+//! A worker with a free slot asks its lanes top-down with pulls that answer at once (a sweep),
+//! and only when all are empty leaves one waiting pull of one task at each (an armed pull). So a
+//! lower lane is never asked while a higher one may hold something, and at most one surplus task
+//! a lane can arrive when the slots are taken meanwhile. There is at most one pull a lane.
+//!
+//! An own lane has a cap on unacknowledged tasks, and a sweep of a saturated consumer is never
+//! answered. There the waiting pull alone is used, and a message of a lower lane is held for
+//! [`SETTLE`], the time in which a higher lane would have answered.
+
+use std::time::{Duration, Instant};
+
+use a3s_shared::protocol::SessionLane;
+
+/// How long an armed pull waits at the broker.
+pub(crate) const EXPIRES: Duration = Duration::from_secs(30);
+/// How often the broker says that an armed pull still waits. A cut link gives no other sign.
+pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
+/// Silence after which an armed pull counts as lost.
+const DEAF_AFTER: Duration = Duration::from_millis(4_500);
+/// Silence after which a sweep counts as lost.
+const SWEEP_LOST_AFTER: Duration = Duration::from_secs(2);
+/// The wait after a refused or lost pull.
+const BACK_OFF: Duration = Duration::from_millis(500);
+/// The time in which an own lane's pull is answered when there is something.
+const SETTLE: Duration = Duration::from_millis(5);
+
+/// A pull to send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pull {
+    pub(crate) lane: SessionLane,
+    /// Tells this pull's status messages from those of an earlier one.
+    pub(crate) id: u64,
+    /// How many tasks at most.
+    pub(crate) batch: usize,
+    /// Whether it waits at the broker when there is nothing.
+    pub(crate) waits: bool,
+}
+
+/// What a status message says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// The pull still waits.
+    Heartbeat,
+    /// There is nothing (more), or the pull's time is over.
+    Empty,
+    /// The broker cannot serve it now: try again a little later.
+    Refused,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nobody knows whether there is something.
+    Unknown,
+    /// Not to be asked before this time.
+    BackOff(Instant),
+    /// Asked; the answer is under way.
+    Sweeping {
+        id: u64,
+        left: usize,
+        since: Instant,
+    },
+    /// Asked and empty a moment ago.
+    Empty,
+    /// A pull waits at the broker.
+    Armed {
+        id: u64,
+        since: Instant,
+        heard: Instant,
+    },
+}
+
+/// The pulls of a worker's lanes.
+#[derive(Debug)]
+pub(crate) struct Pulls {
+    lanes: Vec<(SessionLane, State)>,
+    /// Whether the lanes are a session's own, with a cap each.
+    capped: bool,
+    next_id: u64,
+}
+
+impl Pulls {
+    /// For `lanes`, in any order.
+    pub(crate) fn new(mut lanes: Vec<SessionLane>, capped: bool) -> Self {
+        lanes.sort_unstable();
+        lanes.dedup();
+        let lanes = lanes
+            .into_iter()
+            .map(|lane| (lane, State::Unknown))
+            .collect();
+        Self {
+            lanes,
+            capped,
+            next_id: 0,
+        }
+    }
+
+    /// The pulls to send now, when `free` says how many tasks of a lane could start. What is
+    /// returned counts as sent.
+    pub(crate) fn plan(&mut self, now: Instant, free: impl Fn(SessionLane) -> usize) -> Vec<Pull> {
+        self.expire(now);
+        let mut pulls = Vec::new();
+        for index in 0..self.lanes.len() {
+            let (lane, state) = self.lanes[index];
+            let room = free(lane);
+            if room == 0 {
+                continue;
+            }
+            match state {
+                State::Unknown if self.capped => pulls.push(self.arm(index, now)),
+                State::Unknown => {
+                    pulls.push(self.sweep(index, room, now));
+                    return pulls;
+                }
+                // What is below waits for this lane's answer.
+                State::Sweeping { .. } => return pulls,
+                State::BackOff(_) | State::Empty | State::Armed { .. } => {}
+            }
+        }
+        for index in 0..self.lanes.len() {
+            if self.lanes[index].1 == State::Empty && free(self.lanes[index].0) > 0 {
+                pulls.push(self.arm(index, now));
+            }
+        }
+        pulls
+    }
+
+    /// When a task of `lane` that has arrived may start: now, at a time, or after news of a
+    /// higher lane (`None`).
+    pub(crate) fn may_start(&self, lane: SessionLane, now: Instant) -> Option<Instant> {
+        let above = self.lanes.iter().take_while(|(higher, _)| *higher < lane);
+        above
+            .map(|(_, state)| match state {
+                State::Sweeping { .. } => None,
+                State::Armed { since, .. } if self.capped => Some(*since + SETTLE),
+                _ => Some(now),
+            })
+            .try_fold(now, |latest, at| at.map(|at| latest.max(at)))
+    }
+
+    /// A task of `lane` arrived.
+    pub(crate) fn arrived(&mut self, lane: SessionLane) {
+        let Some(state) = self.state(lane) else {
+            return;
+        };
+        match state {
+            State::Sweeping { left, .. } if *left > 1 => *left -= 1,
+            State::Sweeping { .. } | State::Armed { .. } | State::Empty => *state = State::Unknown,
+            State::Unknown | State::BackOff(_) => {}
+        }
+    }
+
+    /// The broker said something of pull `id` of `lane`.
+    pub(crate) fn status(&mut self, lane: SessionLane, id: u64, status: Status, now: Instant) {
+        let Some(state) = self.state(lane) else {
+            return;
+        };
+        let (current, armed) = match *state {
+            State::Sweeping { id, .. } => (id, false),
+            State::Armed { id, .. } => (id, true),
+            _ => return,
+        };
+        if current != id {
+            return;
+        }
+        match (status, state) {
+            (Status::Heartbeat, State::Armed { heard, .. }) => *heard = now,
+            (Status::Heartbeat, _) => {}
+            // An own lane's pull only waits, so its end says nothing of what is there.
+            (Status::Empty, state) if armed => *state = State::Unknown,
+            (Status::Empty, state) => *state = State::Empty,
+            (Status::Refused, state) => *state = State::BackOff(now + BACK_OFF),
+        }
+    }
+
+    /// The connection is new: the broker knows none of the pulls.
+    pub(crate) fn forget_all(&mut self) {
+        for (_, state) in &mut self.lanes {
+            *state = State::Unknown;
+        }
+    }
+
+    /// When [`Pulls::plan`] has something to do even if nothing arrives.
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        let at = self.lanes.iter().filter_map(|(_, state)| match state {
+            State::BackOff(until) => Some(*until),
+            State::Sweeping { since, .. } => Some(*since + SWEEP_LOST_AFTER),
+            State::Armed { heard, .. } => Some(*heard + DEAF_AFTER),
+            State::Unknown | State::Empty => None,
+        });
+        at.min()
+    }
+
+    fn state(&mut self, lane: SessionLane) -> Option<&mut State> {
+        self.lanes
+            .iter_mut()
+            .find(|(l, _)| *l == lane)
+            .map(|(_, state)| state)
+    }
+
+    fn expire(&mut self, now: Instant) {
+        for (lane, state) in &mut self.lanes {
+            let lost = match *state {
+                State::BackOff(until) => now >= until,
+                State::Sweeping { since, .. } => now >= since + SWEEP_LOST_AFTER,
+                State::Armed { heard, .. } => now >= heard + DEAF_AFTER,
+                State::Unknown | State::Empty => false,
+            };
+            if lost {
+                if matches!(state, State::Armed { .. } | State::Sweeping { .. }) {
+                    tracing::warn!(lane = lane.id(), "the broker is silent; asking again");
+                }
+                *state = State::Unknown;
+            }
+        }
+    }
+
+    fn sweep(&mut self, index: usize, batch: usize, now: Instant) -> Pull {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.lanes[index].1 = State::Sweeping {
+            id,
+            left: batch,
+            since: now,
+        };
+        Pull {
+            lane: self.lanes[index].0,
+            id,
+            batch,
+            waits: false,
+        }
+    }
+
+    fn arm(&mut self, index: usize, now: Instant) -> Pull {
+        self.next_id += 1;
+        let id = self.next_id;
+        self.lanes[index].1 = State::Armed {
+            id,
+            since: now,
+            heard: now,
+        };
+        Pull {
+            lane: self.lanes[index].0,
+            id,
+            batch: 1,
+            waits: true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use SessionLane::{Control, Execute, Query};
+
+    fn pulls(capped: bool) -> Pulls {
+        Pulls::new(vec![Execute, Control, Query], capped)
+    }
+
+    fn lanes(pulls: &[Pull]) -> Vec<(SessionLane, usize, bool)> {
+        pulls.iter().map(|p| (p.lane, p.batch, p.waits)).collect()
+    }
+
+    /// Answers every sweep with "nothing" until all lanes are armed.
+    fn settle(pulls: &mut Pulls, now: Instant) -> Vec<Pull> {
+        loop {
+            let sent = pulls.plan(now, |_| 4);
+            if sent.iter().all(|p| p.waits) {
+                return sent;
+            }
+            for pull in sent {
+                pulls.status(pull.lane, pull.id, Status::Empty, now);
+            }
+        }
+    }
+
+    #[test]
+    fn lanes_are_asked_top_down_and_armed_when_all_are_empty() {
+        let (mut pulls, now) = (pulls(false), Instant::now());
+        let sent = pulls.plan(now, |_| 4);
+        assert_eq!(lanes(&sent), [(Control, 4, false)]);
+        assert!(
+            pulls.plan(now, |_| 4).is_empty(),
+            "one pull a lane, and lower lanes wait"
+        );
+        let armed = settle_after(&mut pulls, sent[0], now);
+        assert_eq!(
+            lanes(&armed),
+            [(Control, 1, true), (Query, 1, true), (Execute, 1, true)]
+        );
+        assert!(pulls.plan(now, |_| 4).is_empty());
+    }
+
+    fn settle_after(pulls: &mut Pulls, first: Pull, now: Instant) -> Vec<Pull> {
+        pulls.status(first.lane, first.id, Status::Empty, now);
+        settle(pulls, now)
+    }
+
+    #[test]
+    fn an_arrival_makes_its_lane_unknown_and_only_that_lane_is_swept() {
+        let (mut pulls, now) = (pulls(false), Instant::now());
+        settle(&mut pulls, now);
+        pulls.arrived(Execute);
+        assert_eq!(lanes(&pulls.plan(now, |_| 3)), [(Execute, 3, false)]);
+    }
+
+    #[test]
+    fn a_lower_lane_waits_while_a_higher_one_is_asked() {
+        let (mut pulls, now) = (pulls(false), Instant::now());
+        settle(&mut pulls, now);
+        pulls.arrived(Query);
+        pulls.arrived(Execute);
+        pulls.plan(now, |_| 1);
+        assert_eq!(pulls.may_start(Execute, now), None);
+        assert_eq!(pulls.may_start(Query, now), Some(now));
+    }
+
+    #[test]
+    fn nothing_is_asked_without_a_free_slot() {
+        let (mut pulls, now) = (pulls(false), Instant::now());
+        assert!(pulls.plan(now, |_| 0).is_empty());
+        let control_only = pulls.plan(now, |lane| usize::from(lane == Control));
+        assert_eq!(lanes(&control_only), [(Control, 1, false)]);
+    }
+
+    #[test]
+    fn a_silent_broker_is_asked_again() {
+        let (mut pulls, now) = (pulls(false), Instant::now());
+        let armed = settle(&mut pulls, now);
+        pulls.status(Control, armed[0].id, Status::Heartbeat, now + HEARTBEAT);
+        let later = now + DEAF_AFTER;
+        assert_eq!(
+            lanes(&pulls.plan(later, |_| 1)),
+            [(Query, 1, false)],
+            "control was heard"
+        );
+        assert_eq!(
+            pulls.wake_at(),
+            Some(later + SWEEP_LOST_AFTER).min(pulls.wake_at())
+        );
+    }
+
+    #[test]
+    fn a_refusal_is_answered_by_patience() {
+        let (mut pulls, now) = (Pulls::new(vec![Query], false), Instant::now());
+        let sent = pulls.plan(now, |_| 1);
+        pulls.status(Query, sent[0].id, Status::Refused, now);
+        assert!(pulls.plan(now, |_| 1).is_empty());
+        assert_eq!(pulls.wake_at(), Some(now + BACK_OFF));
+        assert_eq!(pulls.plan(now + BACK_OFF, |_| 1).len(), 1);
+    }
+
+    #[test]
+    fn the_status_of_an_earlier_pull_is_ignored() {
+        let (mut pulls, now) = (Pulls::new(vec![Query], false), Instant::now());
+        let old = pulls.plan(now, |_| 1)[0];
+        pulls.forget_all();
+        let new = pulls.plan(now, |_| 1)[0];
+        pulls.status(Query, old.id, Status::Empty, now);
+        assert!(pulls.plan(now, |_| 1).is_empty());
+        pulls.status(Query, new.id, Status::Empty, now);
+        assert_eq!(lanes(&pulls.plan(now, |_| 1)), [(Query, 1, true)]);
+    }
+
+    #[test]
+    fn own_lanes_are_never_swept_and_a_lower_one_waits_for_a_higher_ones_answer() {
+        let (mut pulls, now) = (pulls(true), Instant::now());
+        let sent = pulls.plan(now, |_| 4);
+        assert!(sent.iter().all(|p| p.waits && p.batch == 1) && sent.len() == 3);
+        assert_eq!(pulls.may_start(Control, now), Some(now));
+        assert_eq!(pulls.may_start(Execute, now), Some(now + SETTLE));
+        assert_eq!(pulls.may_start(Execute, now + SETTLE), Some(now + SETTLE));
+    }
+}

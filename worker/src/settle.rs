@@ -1,0 +1,307 @@
+//! How a task leaves a worker: stored, buried, or handed back, and only then acknowledged.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use a3s_shared::broker::{BrokerError, Stored};
+use a3s_shared::protocol::{
+    AttemptNote, DeadLetter, Event, EventKind, ExternalTask, Outcome, TaskResult, clock,
+};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use serde_json::Value;
+use tokio::time::sleep;
+
+use crate::answers::{self, Subject};
+use crate::delivery::{Answer, Delivery};
+use crate::executor::{Executor, Job, Settlement};
+use crate::lease::Lease;
+use crate::tool::ToolResult;
+
+/// The wait before a step that the broker did not confirm is repeated.
+const REPEAT_AFTER: Duration = Duration::from_millis(500);
+
+/// Payloads above this many bytes are not shown in a dead letter (its body still has them).
+const SHOWN_PAYLOAD: usize = 16 * 1024;
+
+impl Executor {
+    /// Carries a settlement out. What the broker does not confirm is repeated while the lease is
+    /// ours; then the task is left to its redelivery.
+    pub(crate) async fn settle(
+        &self,
+        delivery: &Delivery,
+        lease: &Lease<'_>,
+        mut job: Job,
+        settlement: Settlement,
+    ) {
+        if matches!(settlement, Settlement::Withhold) || !lease.is_held() {
+            tracing::warn!(
+                task.id = job.task.task_id,
+                "a task was left to its redelivery"
+            );
+            return;
+        }
+        let steps = async {
+            while let Err(error) = self.step(delivery, &mut job, &settlement).await {
+                let task_id = &job.task.task_id;
+                if matches!(error, BrokerError::Conflict { .. }) {
+                    tracing::warn!(task.id = task_id, %error, "somebody else has this task");
+                    return;
+                }
+                tracing::warn!(task.id = task_id, %error, "a task is not settled yet");
+                sleep(REPEAT_AFTER).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = steps => {}
+            () = lease.keep() => {
+                tracing::warn!(task.id = job.task.task_id, "the lease was lost before it was settled");
+            }
+        }
+    }
+
+    async fn step(
+        &self,
+        delivery: &Delivery,
+        job: &mut Job,
+        settlement: &Settlement,
+    ) -> Result<(), BrokerError> {
+        match settlement {
+            Settlement::Withhold => return Ok(()),
+            Settlement::Acknowledge => {}
+            Settlement::Answer(result) => self.store(job, result.clone()).await?,
+            Settlement::Bury(error) => {
+                self.broker.bury(&letter(delivery, job, error)).await?;
+                self.store(job, answers::given_up(error)).await?;
+            }
+            Settlement::Again { error, delay } => {
+                self.note_attempt(job, error).await?;
+                self.tell_retry(job, error, *delay);
+                delivery.answer(&self.broker, Answer::Again(*delay)).await;
+                return Ok(());
+            }
+            Settlement::HandBack => return self.hand_back(delivery, job).await,
+        }
+        delivery.answer(&self.broker, Answer::Done).await;
+        self.remove_body(delivery, settlement).await;
+        Ok(())
+    }
+
+    async fn store(&self, job: &Job, result: ToolResult) -> Result<(), BrokerError> {
+        let mut subject = Subject::of(&job.task, &self.worker_id);
+        subject.attempt = job.attempt;
+        subject.started_at_ms = job.started_at_ms;
+        if job.started_at_ms > 0 {
+            subject.duration_ms = clock::now_ms().saturating_sub(job.started_at_ms);
+        }
+        let result = subject.result(result);
+        match self.broker.publish_result(&result, job.encoding).await? {
+            Stored::First => {
+                self.done.fetch_add(1, Ordering::Relaxed);
+                self.tell_end(&job.task, &result);
+            }
+            Stored::AlreadyThere => {
+                tracing::info!(task.id = result.task_id, "its result was there already");
+            }
+        }
+        Ok(())
+    }
+
+    async fn note_attempt(&self, job: &mut Job, error: &str) -> Result<(), BrokerError> {
+        let mut record = job.record.clone();
+        record.claim = None;
+        record.attempts.push(AttemptNote {
+            attempt: job.attempt,
+            worker_id: self.worker_id.clone(),
+            at_ms: clock::now_ms(),
+            error: error.to_owned(),
+        });
+        job.revision = self.write(job, &record).await?;
+        job.record = record;
+        Ok(())
+    }
+
+    /// Gives a task back unharmed: somebody else starts it at once, and no attempt is counted.
+    pub(crate) async fn hand_back(
+        &self,
+        delivery: &Delivery,
+        job: &mut Job,
+    ) -> Result<(), BrokerError> {
+        let mut record = job.record.clone();
+        record.claim = None;
+        record.handed_back += 1;
+        job.revision = self.write(job, &record).await?;
+        job.record = record;
+        delivery
+            .answer(&self.broker, Answer::Again(Duration::ZERO))
+            .await;
+        Ok(())
+    }
+
+    async fn write(
+        &self,
+        job: &Job,
+        record: &a3s_shared::protocol::TaskRecord,
+    ) -> Result<u64, BrokerError> {
+        let ExternalTask {
+            session_id,
+            task_id,
+            deadline_ms,
+            ..
+        } = &job.task;
+        let broker = &self.broker;
+        broker
+            .write_record(session_id, task_id, record, job.revision, *deadline_ms)
+            .await
+    }
+
+    /// A task that was received and not started goes to whoever has a free slot.
+    pub(crate) async fn return_unstarted(&self, delivery: &Delivery) {
+        let Ok((task, _)) = delivery.task(&self.broker).await else {
+            delivery
+                .answer(&self.broker, Answer::Again(Duration::ZERO))
+                .await;
+            return;
+        };
+        let (session, id) = (&task.session_id, &task.task_id);
+        let Ok((mut record, revision)) = self.broker.record(session, id).await else {
+            return;
+        };
+        record.handed_back += 1;
+        let written = self
+            .broker
+            .write_record(session, id, &record, revision, task.deadline_ms)
+            .await;
+        if written.is_ok() {
+            delivery
+                .answer(&self.broker, Answer::Again(Duration::ZERO))
+                .await;
+        }
+    }
+
+    /// A body that makes no sense now never will: it is kept with the reason, and whoever waits
+    /// gets a failed result.
+    pub(crate) async fn bury_unreadable(&self, delivery: &Delivery, reason: &str) {
+        let task_id = delivery.fallback_id(&self.broker);
+        let error = format!("the task cannot be read: {reason}");
+        tracing::warn!(task.id = task_id, subject = delivery.subject, %error, "a task was buried");
+        let mut letter = envelope(delivery, task_id.clone(), &error);
+        letter.attempts = 0;
+        let subject = Subject {
+            task_id,
+            session_id: delivery.address.session.clone(),
+            lane: delivery.address.lane,
+            command_type: String::new(),
+            worker_id: self.worker_id.clone(),
+            attempt: 0,
+            started_at_ms: 0,
+            duration_ms: 0,
+        };
+        let encoding = delivery.headers.encoding(&delivery.body);
+        let result = subject.result(answers::given_up(&error));
+        let stored = async {
+            self.broker.bury(&letter).await?;
+            self.broker.publish_result(&result, encoding).await
+        };
+        match stored.await {
+            Ok(_) => {
+                self.tell_unreadable(&result);
+                delivery.answer(&self.broker, Answer::Done).await;
+            }
+            Err(error) => tracing::warn!(%error, "an unreadable task was left to its redelivery"),
+        }
+    }
+
+    async fn remove_body(&self, delivery: &Delivery, settlement: &Settlement) {
+        // A dead letter needs its body for the replay.
+        if matches!(settlement, Settlement::Bury(_)) {
+            return;
+        }
+        if let Some(name) = &delivery.headers.blob
+            && let Err(error) = self.broker.remove_blob(name).await
+        {
+            tracing::debug!(%error, "a body stays until its time is over");
+        }
+    }
+
+    fn tell_end(&self, task: &ExternalTask, result: &TaskResult) {
+        let kind = match result.outcome() {
+            Outcome::Completed => EventKind::Completed,
+            Outcome::TimedOut => EventKind::Timeout,
+            Outcome::DeadLettered => EventKind::DeadLettered,
+            Outcome::Failed | Outcome::Cancelled | Outcome::Unknown => EventKind::Failed,
+        };
+        self.broker.emit(Event {
+            attempt: Some(result.attempt),
+            duration_ms: Some(result.duration_ms),
+            error: result.error.clone(),
+            ..self.event(kind, task)
+        });
+    }
+
+    fn tell_unreadable(&self, result: &TaskResult) {
+        let session = result.session_id.clone();
+        self.broker.emit(Event {
+            task_id: Some(result.task_id.clone()),
+            lane: Some(result.lane),
+            worker_id: Some(self.worker_id.clone()),
+            error: result.error.clone(),
+            ..Event::of_session(EventKind::DeadLettered, session, clock::now_ms())
+        });
+    }
+
+    fn tell_retry(&self, job: &Job, error: &str, delay: Duration) {
+        self.broker.emit(Event {
+            attempt: Some(job.attempt),
+            error: Some(error.to_owned()),
+            delay_ms: u64::try_from(delay.as_millis()).ok(),
+            ..self.event(EventKind::Retry, &job.task)
+        });
+    }
+}
+
+fn letter(delivery: &Delivery, job: &Job, error: &str) -> DeadLetter {
+    let shown = serde_json::to_vec(&job.task.payload).is_ok_and(|p| p.len() <= SHOWN_PAYLOAD);
+    // An attempt that is over before this one is known by its number alone.
+    let attempts = job.attempt.max(
+        job.retry.max_attempts().min(
+            u32::try_from(delivery.delivered)
+                .unwrap_or(u32::MAX)
+                .saturating_sub(1),
+        ),
+    );
+    DeadLetter {
+        command_type: job.task.command_type.clone(),
+        attempts,
+        history: job.record.attempts.clone(),
+        payload: if shown {
+            job.task.payload.clone()
+        } else {
+            Value::Null
+        },
+        ..envelope(delivery, job.task.task_id.clone(), error)
+    }
+}
+
+fn envelope(delivery: &Delivery, task_id: String, error: &str) -> DeadLetter {
+    let headers = delivery.raw_headers.iter().flat_map(|(name, values)| {
+        values
+            .iter()
+            .map(move |value| (name.to_string(), value.to_string()))
+    });
+    DeadLetter {
+        task_id,
+        session_id: delivery.address.session.clone(),
+        lane: delivery.address.lane,
+        command_type: String::new(),
+        error: error.to_owned(),
+        attempts: 0,
+        failed_at: clock::now_ms(),
+        history: Vec::new(),
+        payload: Value::Null,
+        subject: delivery.subject.clone(),
+        headers: headers.collect(),
+        body: BASE64.encode(&delivery.body),
+    }
+}
