@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::tree::Filter;
+use super::tree::{File, Filter, Listing};
 
 /// What to print of each match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -78,14 +78,49 @@ impl Query {
     }
 }
 
-/// The payload of a task that lists the files below `path`.
-pub(crate) fn listing_payload(path: &str, filter: &Filter) -> Value {
-    let path = if path.is_empty() { "." } else { path };
-    let mut payload = json!({"path": path, "hidden": filter.hidden});
+/// The payload of a task that lists the files below `path`, by default below the workspace.
+pub(crate) fn listing_payload(path: Option<&str>, filter: &Filter) -> Value {
+    let mut payload = json!({"hidden": filter.hidden});
+    if let Some(path) = path {
+        payload["path"] = json!(path);
+    }
     if !filter.globs.is_empty() {
         payload["glob"] = json!(filter.globs);
     }
     payload
+}
+
+/// What a listing task brought.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Listed {
+    files: Vec<(String, u64)>,
+    kind: String,
+    errors: Vec<String>,
+}
+
+impl Listed {
+    /// Reads a result.
+    ///
+    /// # Errors
+    /// A sentence when it is not what a `list_files` task answers.
+    pub(crate) fn read(result: Value) -> Result<Self, String> {
+        serde_json::from_value(result).map_err(|e| format!("the worker's list is unusable: {e}"))
+    }
+
+    /// Whether the path is that of one file.
+    pub(crate) fn is_file(&self) -> bool {
+        self.kind == "file"
+    }
+
+    /// The files, under the names that the user knows.
+    pub(crate) fn into_listing(self) -> Listing {
+        let file = |(path, size)| File { path, size };
+        Listing {
+            files: self.files.into_iter().map(file).collect(),
+            errors: self.errors,
+        }
+    }
 }
 
 /// What a search task brought.
@@ -142,6 +177,16 @@ mod tests {
         let payload = query.payload(&paths);
         assert_eq!(payload.get("context"), None);
         assert_eq!(payload["output_mode"], "count");
+    }
+
+    #[test]
+    fn a_list_of_files_keeps_order_and_sizes() {
+        let answer = json!({"files": [["b", 2], ["a/c", 1]], "kind": "dir", "bytes": 3});
+        let listed = Listed::read(answer).expect("a list");
+        assert!(!listed.is_file());
+        let files = listed.into_listing().files;
+        assert_eq!((files[0].path.as_str(), files[0].size), ("b", 2));
+        assert_eq!(files[1].path, "a/c");
     }
 
     #[test]

@@ -24,6 +24,22 @@ impl Root {
         })
     }
 
+    /// The root of one file: both names are those of the file itself, whose path below is empty.
+    pub(crate) fn of_file(typed: &str, inside: &Path) -> Option<Self> {
+        Some(Self {
+            sent: normal(inside)?,
+            shown: typed.to_owned(),
+        })
+    }
+
+    /// The root of paths that are shown as they are sent.
+    pub(crate) fn identity() -> Self {
+        Self {
+            sent: String::new(),
+            shown: String::new(),
+        }
+    }
+
     /// A path below the root, as tasks name it.
     pub(crate) fn send(&self, path: &str) -> String {
         format!("{}{path}", self.sent)
