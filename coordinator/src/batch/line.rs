@@ -92,7 +92,7 @@ fn without_line(error: &serde_json::Error) -> String {
     }
 }
 
-/// The line that answers a task: its whole result, its index first.
+/// The line that answers a task: its whole result, with its index, its id and how it ended.
 pub(crate) fn answer(index: usize, result: &TaskResult) -> Value {
     let mut answer = Map::new();
     answer.insert("index".to_owned(), json!(index));

@@ -244,7 +244,10 @@ struct Board<'a> {
     output: Output,
     progress: Progress,
     reports: Vec<Report>,
+    total: Option<usize>,
+    /// What `--halt` cancelled is not counted.
     failed: usize,
+    next: Next,
 }
 
 impl<'a> Board<'a> {
@@ -254,7 +257,9 @@ impl<'a> Board<'a> {
             output: Output::new(),
             progress: Progress::new(total, "jobs"),
             reports: Vec::new(),
+            total,
             failed: 0,
+            next: Next::Go,
         }
     }
 
@@ -272,10 +277,12 @@ impl<'a> Board<'a> {
             report.stdout = String::new();
             report.stderr = String::new();
         }
-        self.failed += usize::from(!report.is_success());
+        let halted = self.next == Next::Cancel && report.is_cancelled();
+        self.failed += usize::from(!report.is_success() && !halted);
         self.reports.push(report);
         self.progress.advance(self.failed);
-        Ok(match self.map.halt.after(self.failed) {
+        self.next = self.map.halt.after(self.failed);
+        Ok(match self.next {
             Next::Go => Flow::Go,
             Next::Finish => Flow::Finish,
             Next::Cancel => Flow::Cancel,
@@ -291,7 +298,7 @@ impl<'a> Board<'a> {
                 .map_err(|e| Failure::usage(format!("cannot write {what}: {e}")))?;
             std::fs::write(path, text).map_err(|e| Failure::output(&what, &e))?;
         }
-        self.progress.say(&report::table(&self.reports));
+        self.progress.say(&report::table(&self.reports, self.total));
         Ok(exit_status(self.failed))
     }
 }

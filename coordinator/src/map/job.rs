@@ -91,6 +91,12 @@ impl Report {
         }
     }
 
+    /// Whether somebody ended it.
+    pub(crate) fn is_cancelled(&self) -> bool {
+        let cancelled = Outcome::Cancelled.to_string();
+        matches!(&self.end, End::Broken { how, .. } if *how == cancelled)
+    }
+
     /// Whether it ran to its end with exit code 0.
     pub(crate) fn is_success(&self) -> bool {
         self.end == End::Exit(0)

@@ -13,9 +13,9 @@ const MAX_ARGUMENT: usize = 60;
 /// The most rows of successes in the table; failures are all shown.
 const MAX_SUCCESSES: usize = 50;
 
-/// A line on all, and a row for each: argument, worker, exit, seconds. Of many successes only the
-/// first ones have a row.
-pub(crate) fn table(reports: &[Report]) -> String {
+/// A row for each command (argument, worker, exit, seconds) and a line on all. Of many successes
+/// only the first ones have a row. `total` is how many arguments there were, where that is known.
+pub(crate) fn table(reports: &[Report], total: Option<usize>) -> String {
     let mut table = Table::new();
     table
         .load_style(presets::NOTHING)
@@ -23,17 +23,33 @@ pub(crate) fn table(reports: &[Report]) -> String {
     let mut successes = 0;
     for report in reports {
         successes += usize::from(report.is_success());
-        if report.is_success() && successes > MAX_SUCCESSES {
-            continue;
+        if !report.is_success() || successes <= MAX_SUCCESSES {
+            table.add_row(row(report));
         }
-        table.add_row(row(report));
     }
-    let failed = reports.len() - successes;
-    let hidden = match successes.saturating_sub(MAX_SUCCESSES) {
-        0 => String::new(),
-        hidden => format!(" ({hidden} of them not listed)"),
+    format!("{}\n{}", table.trim_fmt(), sum(reports, successes, total))
+}
+
+/// `3 succeeded, 1 failed`, and what else there is to say.
+fn sum(reports: &[Report], successes: usize, total: Option<usize>) -> String {
+    let cancelled = reports
+        .iter()
+        .filter(|report| report.is_cancelled())
+        .count();
+    let failed = reports.len() - successes - cancelled;
+    let hidden = successes.saturating_sub(MAX_SUCCESSES);
+    let not_started = total.unwrap_or(0).saturating_sub(reports.len());
+    let mut sum = match hidden {
+        0 => format!("{successes} succeeded"),
+        hidden => format!("{successes} succeeded ({hidden} of them not listed)"),
     };
-    format!("{table}\n{successes} succeeded{hidden}, {failed} failed")
+    sum.push_str(&format!(", {failed} failed"));
+    for (count, what) in [(cancelled, "cancelled"), (not_started, "not started")] {
+        if count > 0 {
+            sum.push_str(&format!(", {count} {what}"));
+        }
+    }
+    sum
 }
 
 fn row(report: &Report) -> [Cell; 4] {
@@ -127,7 +143,7 @@ mod tests {
             .map(|i| report(&format!("ok{i}"), End::Exit(0)))
             .collect();
         reports.push(report("bad", End::Exit(9)));
-        let text = table(&reports);
+        let text = table(&reports, None);
         assert!(text.contains("ok49") && !text.contains("ok50"), "{text}");
         let row = text
             .lines()
@@ -139,6 +155,18 @@ mod tests {
             text.ends_with("80 succeeded (30 of them not listed), 1 failed"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn what_was_cancelled_or_never_started_is_no_failure() {
+        let cancelled = End::Broken {
+            how: "cancelled".to_owned(),
+            why: String::new(),
+        };
+        let reports = [report("a", End::Exit(1)), report("b", cancelled)];
+        let text = table(&reports, Some(9));
+        let last = text.lines().last().expect("a line");
+        assert_eq!(last, "0 succeeded, 1 failed, 1 cancelled, 7 not started");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which files a search is about: listed here where this machine sees what the workers see, else
 //! by one of them.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use a3s_coordinator::Task;
@@ -17,6 +18,9 @@ use crate::search::root::Root;
 use crate::search::tree::{self, File, Listing};
 
 use super::Plan;
+
+/// How many places of workers an error names.
+const PLACES: usize = 3;
 
 /// The files of a search.
 pub(super) struct Files {
@@ -101,11 +105,7 @@ async fn list_there(
         .map_err(|none| Failure::broker(none.text()))?;
     if !result.success {
         let error = result.error.unwrap_or_default();
-        return Err(Failure::usage(explain(
-            plan.path.as_deref(),
-            &error,
-            workers,
-        )));
+        return Err(Failure::usage(explain(&error, workers)));
     }
     let listed = Listed::read(result.result).map_err(Failure::broker)?;
     match &plan.path {
@@ -118,16 +118,15 @@ async fn list_there(
     }
 }
 
-/// Why there is nothing to search, and where the workers look.
-fn explain(path: Option<&str>, error: &str, workers: &[Presence]) -> String {
-    let places: Vec<String> = workers
+/// Why there is nothing to search, and where the workers look. `error` names the path.
+fn explain(error: &str, workers: &[Presence]) -> String {
+    let places: BTreeSet<String> = workers
         .iter()
-        .take(3)
         .map(|worker| format!("{} on {}", worker.workspace, worker.host))
         .collect();
+    let places: Vec<String> = places.into_iter().take(PLACES).collect();
     format!(
-        "{}: {error}; the workers see {}: name a path in there, or start them with --workspace",
-        path.unwrap_or("."),
+        "{error}; the workers see {}: name a path in there, or start them with --workspace",
         places.join(", ")
     )
 }
