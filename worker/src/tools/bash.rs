@@ -48,7 +48,7 @@ impl Tool for Bash {
             Err(verdict) => return verdict,
         };
         let timeout = input.timeout.unwrap_or(DEFAULT_TIMEOUT_MS);
-        let own = Instant::now() + Duration::from_millis(timeout.min(task.timeout_ms));
+        let own = Instant::now() + Duration::from_millis(timeout);
         let mut command = process::command(shell(), task, context, self.limits);
         command.arg("-c").arg(&input.command);
         let job = Job {

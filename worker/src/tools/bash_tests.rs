@@ -87,17 +87,19 @@ async fn the_deadline_of_the_task_comes_before_the_timeout_of_the_command() {
 
 #[tokio::test]
 async fn a_stopped_command_takes_its_whole_tree_with_it() {
-    let mut harness = Harness::new();
-    let (sender, mut printed) = mpsc::channel(8);
-    harness.output = Some(sender);
+    let harness = Harness::new();
     // A child, one in a session of its own, and a daemon that has lost its parent too.
-    let command = "sleep 1003 & setsid sleep 1003 & (setsid sh -c 'sleep 1003; :' &) ; \
-                   until [ $(pgrep -cf 'sleep 100[3]') -ge 5 ]; do sleep 0.01; done; \
-                   echo up; wait";
+    let command =
+        "echo up; sleep 1003 & setsid sleep 1003 & (setsid sh -c 'sleep 1003; :' &); wait";
     let tool = bash();
     let run = harness.done(&tool, json!({"command": command}));
     let stop = async {
-        let _ = printed.recv().await.expect("it prints");
+        let begun = Instant::now();
+        let started = |line: &&String| line.starts_with("sleep 1003");
+        while running("sleep 1003").iter().filter(started).count() < 3 {
+            assert!(begun.elapsed() < Duration::from_secs(10), "never started");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         harness.stop(StopReason::Cancelled);
         Instant::now()
     };
@@ -106,6 +108,31 @@ async fn a_stopped_command_takes_its_whole_tree_with_it() {
     assert_eq!(done.error_kind, Some(ErrorKind::Cancelled));
     assert_eq!(done.result["stdout"], "up\n");
     assert_eq!(running("sleep 1003"), Vec::<String>::new());
+}
+
+/// The kernel would kill a child with the thread that forked it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_outlives_the_thread_that_started_it() {
+    let mut harness = Harness::new();
+    let (sender, mut printed) = mpsc::channel(8);
+    harness.output = Some(sender);
+    let mut run = Box::pin(async move {
+        let payload = json!({"command": "echo up; sleep 0.3; echo done"});
+        harness.success(&bash(), payload).await
+    });
+    let runtime = tokio::runtime::Handle::current();
+    let thread = std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                done = &mut run => panic!("{done}"),
+                _ = printed.recv() => {}
+            }
+        });
+        run
+    });
+    let run = tokio::task::spawn_blocking(|| thread.join()).await;
+    let run = run.expect("it does not panic").expect("it does not panic");
+    assert_eq!(run.await["stdout"], "up\ndone\n");
 }
 
 #[tokio::test]
@@ -134,6 +161,35 @@ async fn a_given_up_run_kills_its_group() {
         assert!(begun.elapsed() < Duration::from_secs(2), "still running");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+#[tokio::test]
+async fn a_killed_worker_leaves_no_shell() {
+    let program = std::env::current_exe().expect("the test is a file");
+    let mut worker = tokio::process::Command::new(program)
+        .args(["--ignored", "--exact", "tools::bash::tests::worker_to_kill"])
+        .stdout(std::process::Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .expect("the test can be started");
+    let begun = Instant::now();
+    while running("sleep 1006").is_empty() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "never started");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    worker.kill().await.expect("it can be killed");
+    let killed = Instant::now();
+    while !running("sleep 1006").is_empty() {
+        assert!(killed.elapsed() < Duration::from_secs(2), "still running");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "the worker that a_killed_worker_leaves_no_shell kills"]
+async fn worker_to_kill() {
+    let payload = json!({"command": "exec sleep 1006", "timeout": 20_000});
+    let _ = Harness::new().run(&bash(), payload).await;
 }
 
 #[tokio::test]

@@ -65,13 +65,20 @@ fn find(input: &Input, pattern: &GlobMatcher, context: &ToolContext) -> Verdict 
         Err(e) => return failed(e),
     };
     let limit = input.limit.unwrap_or(DEFAULT_LIMIT);
-    let (mut files, mut truncated) = (Vec::new(), false);
+    let (mut files, mut errors, mut truncated) = (Vec::new(), Vec::new(), false);
     let mut output = Capped::default();
-    for found in walk.flatten() {
+    for found in walk {
         if let Some(reason) = context.stop_reason() {
             let output = output.into_text();
             return stopped(reason, json!({ "files": files, "output": output }));
         }
+        let found = match found {
+            Ok(found) => found,
+            Err(e) => {
+                errors.push(e);
+                continue;
+            }
+        };
         if !pattern.is_match(below(&found, input.path.as_deref())) {
             continue;
         }
@@ -83,8 +90,12 @@ fn find(input: &Input, pattern: &GlobMatcher, context: &ToolContext) -> Verdict 
         output.push(format!("{path}\n").as_bytes());
         files.push(path.into_owned());
     }
-    let output = output.into_text();
-    Verdict::success(json!({ "files": files, "output": output, "truncated": truncated }))
+    Verdict::success(json!({
+        "files": files,
+        "output": output.into_text(),
+        "truncated": truncated,
+        "errors": errors,
+    }))
 }
 
 /// The part of the path that the pattern is about.

@@ -1,10 +1,11 @@
 //! `grep`: searches files as ripgrep does, on ripgrep's own crates.
 //!
-//! This file reads the payload and shapes the result; [`search`] does the work. `output` is byte
+//! This file reads the payload and shapes the result; `search` does the work. `output` is byte
 //! for byte what `rg -n --no-heading --sort path` prints for the same files. One exception: a
 //! binary file that is named, with context, is searched as by `rg --no-mmap`, for a file that
 //! shrinks while it is mapped would kill the worker.
 
+mod printer;
 mod search;
 mod sink;
 
@@ -20,19 +21,25 @@ use super::payload::{blocking, failed, parse, stopped};
 use super::walk::{Scope, walk};
 use crate::context::ToolContext;
 use crate::tool::{Tool, Verdict};
-use search::{Broken, Limited, Report, Search};
+use printer::Limited;
+use search::{Broken, Report, Search};
 
 const FIELDS: &str = "pattern, path (the workspace's root), paths (list), glob (string or list), \
     context, -A, -B, -i, output_mode (content | files_with_matches | count), limit, hidden, raw, \
-    max_output_bytes";
+    max_output_bytes (64 MiB)";
+
 /// How much a raw search may print unless the payload says.
-const DEFAULT_MAX_OUTPUT: usize = 64 * 1024 * 1024;
+fn default_max_output() -> usize {
+    64 * 1024 * 1024
+}
 
 /// Searches the files below `path`, or those in `paths`, for lines that match a regular
 /// expression; one task uses one core.
 ///
 /// With `raw`, for whoever merges the output of many searches, `output` is whole (or
-/// `output_base64`, when it is not UTF-8), and there is no list of matches.
+/// `output_base64`, when it is not UTF-8), and there is no list of matches. The outputs of parts,
+/// one after the other, are the output of the whole; with context, a line `--` goes between two
+/// that are not empty.
 #[derive(Debug, Default)]
 pub struct Grep;
 
@@ -57,7 +64,21 @@ struct Input {
     limit: Option<u64>,
     #[serde(default)]
     raw: bool,
-    max_output_bytes: Option<usize>,
+    #[serde(default = "default_max_output")]
+    max_output_bytes: usize,
+}
+
+impl Input {
+    /// Lines shown before and after a match.
+    fn around(&self) -> (usize, usize) {
+        match self.output_mode {
+            Mode::Content => (
+                self.before.unwrap_or(self.context),
+                self.after.unwrap_or(self.context),
+            ),
+            Mode::FilesWithMatches | Mode::Count => (0, 0),
+        }
+    }
 }
 
 /// What is printed, in rg's letters: `-n`, `-l`, `-c`.
@@ -109,12 +130,12 @@ fn shaped(input: &Input, context: &ToolContext) -> Verdict {
         Mode::Count => ("counts", json!(report.counts)),
     };
     result.insert(found.0.to_owned(), found.1);
-    settle(broken, result.into())
+    settle(broken, input, result.into())
 }
 
 /// For a program that merges: the whole output and totals.
 fn raw(input: &Input, context: &ToolContext) -> Verdict {
-    let max = input.max_output_bytes.unwrap_or(DEFAULT_MAX_OUTPUT);
+    let max = input.max_output_bytes;
     let (report, output, broken) = match run(input, context, Limited::new(max)) {
         Ok(done) => done,
         Err(verdict) => return verdict,
@@ -128,7 +149,7 @@ fn raw(input: &Input, context: &ToolContext) -> Verdict {
         }
     };
     result.insert(name.to_owned(), text.into());
-    settle(broken, result.into())
+    settle(broken, input, result.into())
 }
 
 fn totals(report: &Report) -> Map<String, Value> {
@@ -144,12 +165,13 @@ fn totals(report: &Report) -> Map<String, Value> {
     }
 }
 
-fn settle(broken: Option<Broken>, result: Value) -> Verdict {
+fn settle(broken: Option<Broken>, input: &Input, result: Value) -> Verdict {
     match broken {
         None => Verdict::success(result),
         Some(Broken::Stopped(reason)) => stopped(reason, result),
-        Some(Broken::TooLong(max)) => failed(format!(
-            "the output is over {max} bytes; search fewer files or raise max_output_bytes"
+        Some(Broken::TooLong) => failed(format!(
+            "the output is over {} bytes; search fewer files or raise max_output_bytes",
+            input.max_output_bytes
         )),
     }
 }
@@ -160,17 +182,18 @@ fn run<W: Write>(
     context: &ToolContext,
     output: W,
 ) -> Result<(Report, W, Option<Broken>), Verdict> {
-    let workspace = context.workspace();
-    let mut search = Search::new(input, context, output)?;
-    let broken = match &input.paths {
-        Some(paths) => search.named(paths.iter().map(String::as_str)),
-        None => {
-            let walk = walk(workspace, &input.scope).map_err(failed)?;
-            search.found(walk)
-        }
-    };
-    let (report, output) = search.finish();
-    Ok((report, output, broken.err()))
+    if let Some(paths) = &input.paths {
+        let mut search = Search::new(input, context, output, false)?;
+        let ended = search.listed(paths);
+        return Ok(search.finish(ended));
+    }
+    let walk = walk(context.workspace(), &input.scope).map_err(failed)?;
+    let mut walk = walk.peekable();
+    // Of one file that is named, rg shows no path, and looks into it even if it is binary.
+    let named = matches!(walk.peek(), Some(Ok(found)) if found.named);
+    let mut search = Search::new(input, context, output, named)?;
+    let ended = search.found(walk);
+    Ok(search.finish(ended))
 }
 
 #[cfg(test)]

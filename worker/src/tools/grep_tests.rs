@@ -202,17 +202,34 @@ async fn an_absolute_path_inside_is_shown_as_given() {
 #[tokio::test]
 async fn a_search_in_parts_prints_what_the_whole_prints() {
     let harness = tree();
+    let parts = search_in_parts(&harness, 0).await;
+    assert_eq!(parts.concat(), rg(&harness, &["needle", "."]));
+}
+
+#[tokio::test]
+async fn parts_with_context_are_joined_by_a_separator() {
+    let harness = tree();
+    let mut parts = search_in_parts(&harness, 2).await;
+    parts.retain(|part| !part.is_empty());
+    assert!(parts.len() > 2, "{}", parts.len());
+    let whole = parts.join(b"--\n".as_slice());
+    assert_eq!(whole, rg(&harness, &["-C", "2", "needle", "."]));
+}
+
+/// What each of several tasks prints, each for its part of the files.
+async fn search_in_parts(harness: &Harness, context: usize) -> Vec<Vec<u8>> {
     let listed = harness.success(&ListFiles, json!({"path": "."})).await;
     let listed = listed["files"].as_array().expect("is a list");
     let mut parts = Vec::new();
     for pair in listed.chunks(2) {
         let paths: Vec<_> = pair.iter().map(|file| file[0].clone()).collect();
-        let payload = json!({"pattern": "needle", "paths": paths, "raw": true});
+        let mut payload = json!({"pattern": "needle", "paths": paths, "raw": true});
+        payload["context"] = context.into();
         let result = harness.success(&Grep, payload).await;
-        assert_eq!(result["files_searched"], paths.len());
-        parts.extend(printed(&result));
+        assert_eq!(result["files_searched"], pair.len());
+        parts.push(printed(&result));
     }
-    assert_eq!(parts, rg(&harness, &["needle", "."]));
+    parts
 }
 
 #[tokio::test]

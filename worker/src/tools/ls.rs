@@ -88,6 +88,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_null_is_a_missing_field_and_a_wrong_type_is_bad_input() {
+        let harness = Harness::new();
+        harness.success(&Ls, json!({"path": null})).await;
+        harness.success(&Ls, json!(null)).await;
+        let (error, _) = harness.failure(&Ls, json!({"path": 3})).await;
+        assert!(error.contains("expected a string"), "{error}");
+        assert!(error.contains(FIELDS), "{error}");
+    }
+
+    #[tokio::test]
     async fn a_missing_directory_is_a_failure_that_names_it() {
         let harness = Harness::new();
         let (error, _) = harness.failure(&Ls, json!({"path": "none"})).await;

@@ -1,6 +1,6 @@
 //! The built-in tools, one file each.
 //!
-//! * Files: [`read`], [`write`], [`edit`], [`ls`].
+//! * Files: [`read`], [`mod@write`], [`edit`], [`ls`].
 //! * Trees, as ripgrep sees them: [`grep`], [`glob`], [`list_files`], on the walk of [`walk`].
 //! * Processes: [`bash`], and [`program`], a tool in any language; both on [`process`].
 //! * [`output`] bounds what a tool may answer.

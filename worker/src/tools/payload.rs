@@ -9,14 +9,19 @@ use serde_json::{Value, json};
 use crate::context::StopReason;
 use crate::tool::{ToolResult, Verdict};
 
-/// The payload as the tool's input; a missing payload is an empty object.
+/// The payload as the tool's input. A field that is null is one that is missing, and a missing
+/// payload is an empty object: models and generated clients send both.
 ///
 /// # Errors
 /// A verdict that names what is missing or wrong, and `fields`, all that the tool takes.
 pub(super) fn parse<T: DeserializeOwned>(task: &ExternalTask, fields: &str) -> Result<T, Verdict> {
-    let payload = match &task.payload {
+    let payload = match task.payload.clone() {
         Value::Null => json!({}),
-        payload => payload.clone(),
+        Value::Object(mut given) => {
+            given.retain(|_, value| !value.is_null());
+            Value::Object(given)
+        }
+        other => other,
     };
     serde_json::from_value(payload).map_err(|e| {
         let tool = &task.command_type;

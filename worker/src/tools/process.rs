@@ -1,7 +1,7 @@
 //! Runs a program for a task: bounded memory, a bounded time, and nothing left running.
 //!
-//! * [`spawn`]: how a child begins (own session, limits, death with its worker).
-//! * [`tree`]: how it ends, with everything that it started.
+//! * `spawn`: how a child begins (own session, limits, death with its worker).
+//! * `tree`: how it ends, with everything that it started.
 
 mod spawn;
 mod tree;

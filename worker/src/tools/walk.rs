@@ -132,12 +132,10 @@ fn one_or_many<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>
     #[derive(Deserialize)]
     #[serde(untagged, expecting = "expected a string or a list of strings")]
     enum Globs {
-        None(()),
         One(String),
         Many(Vec<String>),
     }
     Ok(match Globs::deserialize(deserializer)? {
-        Globs::None(()) => Vec::new(),
         Globs::One(glob) => vec![glob],
         Globs::Many(globs) => globs,
     })

@@ -1,28 +1,28 @@
-//! The search itself: one pattern over many files, one after the other, printed as rg prints.
+//! The search itself: one pattern over many files, one after the other.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::Path;
 
-use grep_printer::{Standard, StandardBuilder, Summary, SummaryBuilder, SummaryKind};
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
 use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder};
 use serde_json::{Value, json};
-use termcolor::NoColor;
 
 use super::super::walk::Found;
+use super::printer::Printer;
 use super::sink::Watch;
 use super::{Input, Mode};
 use crate::context::{StopReason, ToolContext};
 use crate::tool::Verdict;
+use crate::workspace::PathError;
 
 /// Why a search ended before its last file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Broken {
     /// The task had to stop.
     Stopped(StopReason),
-    /// It printed more than this many bytes.
-    TooLong(usize),
+    /// It printed more than a raw output may have.
+    TooLong,
 }
 
 /// What was found, beside what was printed.
@@ -47,20 +47,13 @@ pub(super) struct Search<'a, W: Write> {
     context: &'a ToolContext,
     matcher: RegexMatcher,
     searcher: Searcher,
-    /// Made at the first file: whether paths are printed depends on how it was found.
-    printer: Option<Printer<W>>,
-    output: Option<W>,
+    printer: Printer<W>,
     watch: Watch,
     report: Report,
 }
 
-enum Printer<W> {
-    Lines(Standard<NoColor<W>>),
-    Summary(Summary<NoColor<W>>),
-}
-
 impl<'a, W: Write> Search<'a, W> {
-    /// A search that prints to `output`.
+    /// A search that prints to `output`; `named` is one of a single file that was named.
     ///
     /// # Errors
     /// A verdict with rg's message when the pattern is malformed.
@@ -68,18 +61,17 @@ impl<'a, W: Write> Search<'a, W> {
         input: &'a Input,
         context: &'a ToolContext,
         output: W,
+        named: bool,
     ) -> Result<Self, Verdict> {
         let matcher = matcher(input).map_err(|e| Verdict::invalid_input(e.to_string()))?;
-        let listed = !input.raw && input.output_mode == Mode::Content;
-        let limit = input.limit.filter(|_| input.output_mode == Mode::Content);
+        let content = input.output_mode == Mode::Content;
         Ok(Self {
-            matcher,
-            searcher: searcher(input),
             input,
             context,
-            printer: None,
-            output: Some(output),
-            watch: Watch::new(listed, limit),
+            matcher,
+            searcher: searcher(input, named),
+            printer: Printer::new(input, output, !named),
+            watch: Watch::new(content && !input.raw, input.limit.filter(|_| content)),
             report: Report::default(),
         })
     }
@@ -90,14 +82,9 @@ impl<'a, W: Write> Search<'a, W> {
         walk: impl Iterator<Item = Result<Found, String>>,
     ) -> Result<(), Broken> {
         for found in walk {
-            self.check()?;
             match found {
+                Ok(found) => self.file(&found.shown, found.open(self.context.workspace()))?,
                 Err(e) => self.report.errors.push(e),
-                Ok(found) => {
-                    let file = found.open(self.context.workspace());
-                    let file = file.map_err(|e| e.to_string());
-                    self.file(&found.shown, file, found.named)?;
-                }
             }
             if self.is_full() {
                 break;
@@ -107,13 +94,12 @@ impl<'a, W: Write> Search<'a, W> {
     }
 
     /// Searches a list of files, as if a walk had found them.
-    pub(super) fn named<'p>(&mut self, paths: impl Iterator<Item = &'p str>) -> Result<(), Broken> {
-        let workspace = self.context.workspace().clone();
+    pub(super) fn listed(&mut self, paths: &[String]) -> Result<(), Broken> {
+        let workspace = self.context.workspace();
         for path in paths {
-            self.check()?;
             let file = workspace.resolve(path);
             let file = file.and_then(|path| workspace.open_file(&path));
-            self.file(Path::new(path), file.map_err(|e| e.to_string()), false)?;
+            self.file(Path::new(path), file)?;
             if self.is_full() {
                 break;
             }
@@ -121,64 +107,36 @@ impl<'a, W: Write> Search<'a, W> {
         Ok(())
     }
 
-    /// What was found and what was printed.
-    pub(super) fn finish(mut self) -> (Report, W) {
+    /// What was found and what was printed by a search that ended so.
+    pub(super) fn finish(mut self, ended: Result<(), Broken>) -> (Report, W, Option<Broken>) {
         self.report.matched_lines = self.watch.lines;
-        self.report.matches = std::mem::take(&mut self.watch.matches);
+        self.report.matches = self.watch.matches;
         self.report.matches_cut = self.watch.matches_cut;
-        let output = match (self.printer, self.output) {
-            (Some(Printer::Lines(printer)), _) => printer.into_inner().into_inner(),
-            (Some(Printer::Summary(printer)), _) => printer.into_inner().into_inner(),
-            (None, Some(output)) => output,
-            (None, None) => unreachable!("the output is taken only for a printer"),
-        };
-        (self.report, output)
+        (self.report, self.printer.into_output(), ended.err())
     }
 
-    fn check(&self) -> Result<(), Broken> {
-        self.context
-            .stop_reason()
-            .map_or(Ok(()), |reason| Err(Broken::Stopped(reason)))
-    }
-
-    fn is_full(&mut self) -> bool {
-        let files = self
-            .input
-            .limit
-            .filter(|_| self.input.output_mode != Mode::Content);
-        let full =
-            self.watch.is_full() || files.is_some_and(|max| self.report.files_matched >= max);
-        self.report.limited |= full;
-        full
-    }
-
-    /// Searches one file. `named`: it was named and not found, so rg shows no path, and looks
-    /// into it even if it is binary.
-    fn file(
-        &mut self,
-        shown: &Path,
-        file: Result<File, String>,
-        named: bool,
-    ) -> Result<(), Broken> {
+    /// Searches one file; one that cannot be read is an error in the report.
+    fn file(&mut self, shown: &Path, file: Result<File, PathError>) -> Result<(), Broken> {
+        self.go_on()?;
         let file = match file {
             Ok(file) => file,
             Err(e) => {
-                self.report.errors.push(e);
+                self.report.errors.push(e.to_string());
                 return Ok(());
             }
         };
         self.report.files_searched += 1;
         let before = self.watch.lines;
-        match self.print(shown, file, named) {
+        let context = self.context;
+        let file = (shown, Stoppable { file, context });
+        let (searcher, matcher) = (&mut self.searcher, &self.matcher);
+        match self.printer.file(searcher, matcher, file, &mut self.watch) {
             Ok(true) => self.note(shown, self.watch.lines - before),
-            // Seen before a byte 0 that makes rg take the whole file back.
+            // Seen before a byte 0 for which rg takes the whole file back.
             Ok(false) => self.watch.lines = before,
+            Err(e) if e.kind() == io::ErrorKind::QuotaExceeded => return Err(Broken::TooLong),
             Err(e) => {
-                self.check()?;
-                if e.kind() == io::ErrorKind::QuotaExceeded {
-                    let max = self.input.max_output_bytes;
-                    return Err(Broken::TooLong(max.unwrap_or(super::DEFAULT_MAX_OUTPUT)));
-                }
+                self.go_on()?;
                 let error = format!("{}: {e}", shown.display());
                 self.report.errors.push(error);
             }
@@ -188,9 +146,11 @@ impl<'a, W: Write> Search<'a, W> {
 
     fn note(&mut self, shown: &Path, lines: u64) {
         self.report.files_matched += 1;
+        if self.input.raw {
+            return;
+        }
         let path = shown.to_string_lossy();
         match self.input.output_mode {
-            _ if self.input.raw => {}
             Mode::Content => {}
             Mode::FilesWithMatches => self.report.files.push(path.into_owned()),
             Mode::Count => {
@@ -200,39 +160,22 @@ impl<'a, W: Write> Search<'a, W> {
         }
     }
 
-    /// Whether rg would say that the file has a match.
-    fn print(&mut self, shown: &Path, file: File, named: bool) -> io::Result<bool> {
-        let binary = if named {
-            BinaryDetection::convert(0)
-        } else {
-            BinaryDetection::quit(0)
+    fn go_on(&self) -> Result<(), Broken> {
+        let reason = self.context.stop_reason();
+        reason.map_or(Ok(()), |reason| Err(Broken::Stopped(reason)))
+    }
+
+    /// Whether the limit is reached: of lines in content mode, of files in the others.
+    fn is_full(&mut self) -> bool {
+        let full = match self.input.output_mode {
+            Mode::Content => self.watch.is_full(),
+            _ => self
+                .input
+                .limit
+                .is_some_and(|max| self.report.files_matched >= max),
         };
-        self.searcher.set_binary_detection(binary);
-        let (input, output) = (self.input, &mut self.output);
-        let printer = match &mut self.printer {
-            Some(printer) => printer,
-            empty => match output.take() {
-                Some(output) => empty.insert(printer(input, output, !named)),
-                None => unreachable!("the output is taken only for a printer"),
-            },
-        };
-        let file = Stoppable {
-            file,
-            context: self.context,
-        };
-        let (matcher, searcher) = (&self.matcher, &mut self.searcher);
-        match printer {
-            Printer::Lines(printer) => {
-                let mut sink = printer.sink_with_path(matcher, shown);
-                searcher.search_reader(matcher, file, self.watch.over(&mut sink, shown))?;
-                Ok(sink.has_match())
-            }
-            Printer::Summary(printer) => {
-                let mut sink = printer.sink_with_path(matcher, shown);
-                searcher.search_reader(matcher, file, self.watch.over(&mut sink, shown))?;
-                Ok(sink.has_match())
-            }
-        }
+        self.report.limited |= full;
+        full
     }
 }
 
@@ -247,40 +190,20 @@ fn matcher(input: &Input) -> Result<RegexMatcher, grep_regex::Error> {
         .build(&input.pattern)
 }
 
-fn searcher(input: &Input) -> Searcher {
-    let (before, after) = around(input);
+/// As rg makes it; files that were found are left at a byte 0, one that was named is not.
+fn searcher(input: &Input, named: bool) -> Searcher {
+    let (before, after) = input.around();
+    let binary = if named {
+        BinaryDetection::convert(0)
+    } else {
+        BinaryDetection::quit(0)
+    };
     SearcherBuilder::new()
         .line_number(true)
         .before_context(before)
         .after_context(after)
+        .binary_detection(binary)
         .build()
-}
-
-/// Lines shown before and after a match.
-fn around(input: &Input) -> (usize, usize) {
-    match input.output_mode {
-        Mode::Content => (
-            input.before.unwrap_or(input.context),
-            input.after.unwrap_or(input.context),
-        ),
-        Mode::FilesWithMatches | Mode::Count => (0, 0),
-    }
-}
-
-fn printer<W: Write>(input: &Input, output: W, paths: bool) -> Printer<W> {
-    let kind = match input.output_mode {
-        Mode::Content => {
-            let apart = (around(input) != (0, 0)).then(|| b"--".to_vec());
-            let mut builder = StandardBuilder::new();
-            builder.heading(false).path(paths).separator_search(apart);
-            return Printer::Lines(builder.build_no_color(output));
-        }
-        Mode::FilesWithMatches => SummaryKind::PathWithMatch,
-        Mode::Count => SummaryKind::Count,
-    };
-    let mut builder = SummaryBuilder::new();
-    builder.kind(kind).path(paths).exclude_zero(true);
-    Printer::Summary(builder.build_no_color(output))
 }
 
 /// A file that ends in an error once the task must stop, so that one huge file can be left too.
@@ -295,39 +218,5 @@ impl Read for Stoppable<'_> {
             return Err(io::Error::other("stopped"));
         }
         self.file.read(buffer)
-    }
-}
-
-/// Output that is kept whole, or refused.
-#[derive(Debug)]
-pub(super) struct Limited {
-    bytes: Vec<u8>,
-    max: usize,
-}
-
-impl Limited {
-    pub(super) fn new(max: usize) -> Self {
-        Self {
-            bytes: Vec::new(),
-            max,
-        }
-    }
-
-    pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.bytes
-    }
-}
-
-impl Write for Limited {
-    fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-        if self.bytes.len() + piece.len() > self.max {
-            return Err(io::ErrorKind::QuotaExceeded.into());
-        }
-        self.bytes.extend_from_slice(piece);
-        Ok(piece.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
     }
 }

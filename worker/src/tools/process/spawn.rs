@@ -3,12 +3,12 @@
 
 use std::io;
 use std::process::Stdio;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc;
+use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
-use a3s_shared::protocol::ExternalTask;
+use a3s_shared::protocol::{ExternalTask, clock};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, getppid, setrlimit, setsid};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
@@ -111,9 +111,7 @@ fn limit(resource: Resource, maximum: Option<u64>) -> io::Result<()> {
 /// # Errors
 /// When the program cannot be started.
 pub(super) async fn spawn(mut command: Command, stdin: bool) -> io::Result<(Child, String)> {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    let mark = format!("{}-{number}", std::process::id());
+    let mark = new_mark();
     let input = if stdin { Stdio::piped() } else { Stdio::null() };
     command
         .env(MARK, &mark)
@@ -131,6 +129,15 @@ pub(super) async fn spawn(mut command: Command, stdin: bool) -> io::Result<(Chil
     spawner().send(request).map_err(|_| gone())?;
     let child = child.await.map_err(|_| gone())??;
     Ok((child, mark))
+}
+
+/// A value of [`MARK`]. The time is in it because workers in other containers, whose processes
+/// this one may see, can have the same process id.
+fn new_mark() -> String {
+    static BEGUN: LazyLock<u64> = LazyLock::new(clock::local_now_ms);
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{}-{number}", *BEGUN, std::process::id())
 }
 
 struct Request {
