@@ -27,12 +27,13 @@ const STOP_WITHIN: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Variables that would lead a worker to another server, session or place than ours.
-const CLEARED: [&str; 5] = [
+const CLEARED: [&str; 6] = [
     "A3S_EMBEDDED",
     "A3S_NO_EMBEDDED",
     "SESSION_ID",
     "A3S_POOL",
     "A3S_WORKSPACE",
+    "A3S_WORKER_ID",
 ];
 
 /// Worker processes to start.

@@ -6,11 +6,13 @@
 //! * [`tree`]: the files below it, with the filters and the order of ripgrep;
 //! * [`plan`]: files into tasks of about the same cost;
 //! * [`request`]: a task's payload, and what its result holds;
+//! * [`stats`]: what it cost;
 //! * [`view`]: a task's output under the names the user knows, as text or as JSON.
 
 pub(crate) mod place;
 pub(crate) mod plan;
 pub(crate) mod request;
 pub(crate) mod root;
+pub(crate) mod stats;
 pub(crate) mod tree;
 pub(crate) mod view;

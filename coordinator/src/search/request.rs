@@ -131,6 +131,8 @@ pub(crate) struct Found {
     output_base64: Option<String>,
     /// What the worker could not read, a sentence each.
     pub(crate) errors: Vec<String>,
+    /// How many files were looked at.
+    pub(crate) files_searched: u64,
     /// How many files had a match.
     pub(crate) files_matched: u64,
     /// How many lines matched.

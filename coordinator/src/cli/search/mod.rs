@@ -75,6 +75,10 @@ pub(crate) struct Search {
     #[arg(long, env = "A3S_JSON")]
     json: bool,
 
+    /// Say on standard error what was found and searched, in how many tasks, by which workers
+    #[arg(long, env = "A3S_STATS")]
+    stats: bool,
+
     /// Tasks at a time [default: what the workers have slots for]
     #[arg(short, long, value_name = "N", env = "A3S_JOBS")]
     jobs: Option<NonZeroUsize>,
@@ -93,6 +97,7 @@ struct Plan {
     filter: Filter,
     path: Option<String>,
     json: bool,
+    stats: bool,
     jobs: Option<usize>,
     timeout_ms: u64,
     target: Target,
@@ -127,6 +132,7 @@ impl Search {
             },
             path: self.path,
             json: self.json,
+            stats: self.stats,
             jobs: self.jobs.map(NonZeroUsize::get),
             timeout_ms: duration::milliseconds(self.timeout),
             target: self.session.target(),

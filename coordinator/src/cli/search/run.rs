@@ -1,7 +1,9 @@
 //! The search itself: chunks become tasks, their outputs become one.
 
+use std::time::Instant;
+
 use a3s_coordinator::Task;
-use a3s_shared::protocol::SessionLane;
+use a3s_shared::protocol::{SessionLane, TaskResult};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::app::App;
@@ -10,9 +12,10 @@ use crate::cli::order::Order;
 use crate::cli::output::{Output, Progress};
 use crate::cli::pump::{Flow, Pump};
 use crate::cli::session::Opened;
-use crate::cli::task;
+use crate::cli::task::{self, NoResult};
 use crate::search::plan::{Chunk, plan as split};
 use crate::search::request::{Found, Mode};
+use crate::search::stats::Stats;
 use crate::search::view::{self, Join};
 
 use super::files::{self, Files};
@@ -55,16 +58,26 @@ pub(super) async fn run(app: &App, mut plan: Plan) -> Result<u8, Failure> {
     pump.run(
         futures::stream::iter(chunks),
         |chunk| search.search(chunk),
-        async |(chunk, found): (Chunk, Result<Found, String>)| {
-            printer.print(&chunk, found).await?;
+        async |part: Part| {
+            printer.print(part).await?;
             Ok(Flow::Go)
         },
     )
     .await?;
+    printer.report();
     Ok(match cancel.is_cancelled() {
         true => failure::INTERRUPTED,
         false => printer.status(),
     })
+}
+
+/// A chunk that was searched.
+struct Part {
+    chunk: Chunk,
+    found: Result<Found, String>,
+    /// Who searched it; empty when nobody did.
+    worker: String,
+    milliseconds: u64,
 }
 
 struct Searcher<'a> {
@@ -75,7 +88,7 @@ struct Searcher<'a> {
 }
 
 impl Searcher<'_> {
-    async fn search(&self, chunk: Chunk) -> (Chunk, Result<Found, String>) {
+    async fn search(&self, chunk: Chunk) -> Part {
         let paths: Vec<String> = self.files.files[chunk.files.clone()]
             .iter()
             .map(|file| self.files.root.send(&file.path))
@@ -88,15 +101,27 @@ impl Searcher<'_> {
         };
         let task = Task::new("grep", payload).timeout_ms(self.plan.timeout_ms);
         let result = task::run(&self.opened.session, SessionLane::Query, task, self.cancel).await;
-        let found = match result {
-            Ok(result) if result.success => Found::read(result.result),
-            Ok(result) => {
-                let outcome = result.outcome();
-                Err(result.error.unwrap_or_else(|| outcome.to_string()))
-            }
-            Err(none) => Err(none.text().to_owned()),
+        let (worker, milliseconds) = match &result {
+            Ok(result) => (result.worker_id.clone(), result.duration_ms),
+            Err(_) => (String::new(), 0),
         };
-        (chunk, found)
+        Part {
+            chunk,
+            found: found(result),
+            worker,
+            milliseconds,
+        }
+    }
+}
+
+fn found(result: Result<TaskResult, NoResult>) -> Result<Found, String> {
+    match result {
+        Ok(result) if result.success => Found::read(result.result),
+        Ok(result) => {
+            let outcome = result.outcome();
+            Err(result.error.unwrap_or_else(|| outcome.to_string()))
+        }
+        Err(none) => Err(none.text().to_owned()),
     }
 }
 
@@ -107,6 +132,8 @@ struct Printer<'a> {
     output: Output,
     join: Join,
     progress: Progress,
+    stats: Stats,
+    began: Instant,
     matched: bool,
     failed: usize,
 }
@@ -119,13 +146,20 @@ impl<'a> Printer<'a> {
             output: Output::new(),
             join: Join::new(plan.query.has_groups()),
             progress: Progress::new(Some(tasks), "tasks"),
+            stats: Stats::default(),
+            began: Instant::now(),
             matched: false,
             failed: 0,
         }
     }
 
-    async fn print(&mut self, chunk: &Chunk, found: Result<Found, String>) -> Result<(), Failure> {
-        match found.and_then(|found| self.take(found)) {
+    async fn print(&mut self, part: Part) -> Result<(), Failure> {
+        let chunk = &part.chunk;
+        if let Ok(found) = &part.found {
+            let (worker, milliseconds) = (&part.worker, part.milliseconds);
+            self.stats.add(found, chunk.bytes, worker, milliseconds);
+        }
+        match part.found.and_then(|found| self.take(found)) {
             Ok(output) if self.plan.json => self.print_json(chunk, &output).await?,
             Ok(output) => {
                 let before = self.join.before(&output);
@@ -174,6 +208,12 @@ impl<'a> Printer<'a> {
     fn complain(&mut self, error: &str) {
         self.failed += 1;
         self.progress.say(&format!("error: {error}"));
+    }
+
+    fn report(&self) {
+        if self.plan.stats {
+            self.progress.say(&self.stats.report(self.began.elapsed()));
+        }
     }
 
     /// As ripgrep's: an error counts more than a match.
