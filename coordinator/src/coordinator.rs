@@ -1,0 +1,148 @@
+//! A process that submits tasks: one connection, one view of the fleet, many sessions.
+
+use std::sync::{Arc, Weak};
+
+use a3s_shared::broker::{Broker, Fleet, Settings};
+use a3s_shared::runtime::{Connection, offset};
+use parking_lot::Mutex;
+use tokio::sync::broadcast;
+use tokio::task::JoinSet;
+
+use crate::alarms::Alarms;
+use crate::error::Error;
+use crate::session::{Core, SessionBuilder};
+
+/// A process that submits tasks. Clones are the same one.
+#[derive(Debug, Clone)]
+pub struct Coordinator {
+    hub: Arc<Hub>,
+}
+
+/// What all sessions of a process share.
+#[derive(Debug)]
+pub(crate) struct Hub {
+    pub(crate) broker: Broker,
+    pub(crate) fleet: Fleet,
+    pub(crate) settings: Settings,
+    pub(crate) alarms: Alarms,
+    /// Written when a session is opened, read by the loops; the dead are swept out on the way.
+    sessions: Mutex<Vec<Weak<Core>>>,
+    /// Taken by `close`.
+    connection: Mutex<Option<Connection>>,
+    /// Ends with the last clone, and with it the loops.
+    loops: Mutex<JoinSet<()>>,
+}
+
+impl Coordinator {
+    /// Makes sure that the broker has what it takes, and watches the fleet.
+    ///
+    /// Drift (streams that exist with other settings) is logged and left as it is.
+    ///
+    /// # Errors
+    /// When the broker is unreachable, refuses, or holds the layout of a newer version.
+    pub async fn start(connection: Connection, settings: Settings) -> Result<Self, Error> {
+        let domain = connection.js_domain.as_deref();
+        let broker = Broker::new(connection.client.clone(), domain, &connection.prefix)?;
+        for drift in broker.ensure(&settings).await? {
+            tracing::warn!("{drift}");
+        }
+        let results = broker.names().results();
+        offset::measure(&connection.client, &connection.js_api_prefix(), &results).await;
+        let fleet = broker.watch_fleet().await?;
+        let events = connection.events();
+        let (alarms, ring) = Alarms::new();
+        let hub = Arc::new(Hub {
+            broker,
+            fleet: fleet.clone(),
+            settings,
+            alarms,
+            sessions: Mutex::default(),
+            connection: Mutex::new(Some(connection)),
+            loops: Mutex::default(),
+        });
+        let mut loops = JoinSet::new();
+        loops.spawn(ring);
+        loops.spawn(follow_fleet(fleet, Arc::downgrade(&hub)));
+        loops.spawn(catch_up(events, Arc::downgrade(&hub)));
+        *hub.loops.lock() = loops;
+        Ok(Self { hub })
+    }
+
+    /// The broker.
+    #[must_use]
+    pub fn broker(&self) -> &Broker {
+        &self.hub.broker
+    }
+
+    /// The workers that are there.
+    #[must_use]
+    pub fn fleet(&self) -> &Fleet {
+        &self.hub.fleet
+    }
+
+    /// A session, to be configured and opened. Its id is 1 to 64 letters, digits, `_` or `-`.
+    #[must_use]
+    pub fn session(&self, session_id: impl Into<String>) -> SessionBuilder {
+        SessionBuilder::new(Arc::clone(&self.hub), session_id.into())
+    }
+
+    /// Closes all sessions, then the connection; an embedded server that this process started
+    /// ends with it. Bounded as [`Session::close`](crate::Session::close) and
+    /// [`Connection::close`] are.
+    pub async fn close(&self) {
+        let closing = self
+            .hub
+            .sessions()
+            .into_iter()
+            .map(|core| async move { core.close().await });
+        futures::future::join_all(closing).await;
+        self.hub.loops.lock().abort_all();
+        let connection = self.hub.connection.lock().take();
+        if let Some(connection) = connection {
+            connection.close().await;
+        }
+    }
+}
+
+impl Hub {
+    /// Adds a session to those that the loops serve.
+    pub(crate) fn register(&self, core: &Arc<Core>) {
+        self.sessions.lock().push(Arc::downgrade(core));
+    }
+
+    fn sessions(&self) -> Vec<Arc<Core>> {
+        let mut sessions = self.sessions.lock();
+        sessions.retain(|core| core.strong_count() > 0);
+        sessions.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Lets the caps of sessions that want it follow the slots of the workers that are there.
+async fn follow_fleet(mut fleet: Fleet, hub: Weak<Hub>) {
+    loop {
+        fleet.changed().await;
+        let Some(hub) = hub.upgrade() else { return };
+        let workers = fleet.workers();
+        for core in hub.sessions() {
+            core.follow(&workers);
+        }
+    }
+}
+
+/// After a gap in the connection, lets every task that waits for a result look for it: what was
+/// stored meanwhile was not told to us.
+async fn catch_up(mut events: broadcast::Receiver<async_nats::Event>, hub: Weak<Hub>) {
+    use async_nats::Event::{Connected, SlowConsumer};
+    use broadcast::error::RecvError::{Closed, Lagged};
+    loop {
+        match events.recv().await {
+            Ok(Connected | SlowConsumer(_)) | Err(Lagged(_)) => {}
+            Ok(_) => continue,
+            Err(Closed) => return,
+        }
+        let Some(hub) = hub.upgrade() else { return };
+        for core in hub.sessions() {
+            core.look_for_results();
+        }
+    }
+}

@@ -1,0 +1,267 @@
+//! A session's heart: starts what may start, and tells how each task ended.
+
+use std::fmt;
+use std::sync::Arc;
+
+use a3s_shared::protocol::{
+    CancelMarker, Encoding, Presence, Route, SessionLane, SessionState, TaskResult, clock,
+};
+use parking_lot::Mutex;
+use tokio::sync::{OnceCell, Semaphore, watch};
+use tokio::time::{Duration, Instant};
+use tokio_util::task::AbortOnDropHandle;
+
+use super::job::{How, Job, Signal};
+use super::reports::{Reports, Scope};
+use super::state::{Due, State};
+use super::{external, host, local, record};
+use crate::config::Plan;
+use crate::coordinator::Hub;
+use crate::error::{Error, TaskError};
+use crate::handle::Answer;
+use crate::metrics::Count;
+
+/// What a session is made of. Shared by its handles and by its running tasks.
+pub(crate) struct Core {
+    pub(super) hub: Arc<Hub>,
+    pub(super) id: String,
+    pub(super) route: Route,
+    pub(super) encoding: Encoding,
+    pub(super) plan: Plan,
+    pub(super) follow_fleet: bool,
+    pub(super) grace: Duration,
+    pub(super) state: Mutex<State>,
+    pub(super) reports: Reports,
+    /// Room for waiting tasks, by lane.
+    pub(super) room: [Arc<Semaphore>; 4],
+    /// How many tasks have no outcome. Written with the state's lock held.
+    pub(super) outstanding: watch::Sender<usize>,
+    pub(super) closed: OnceCell<()>,
+    /// The session's two listeners; the second one only if somebody subscribed.
+    pub(super) results: Mutex<Option<AbortOnDropHandle<()>>>,
+    pub(super) workers: OnceCell<Option<AbortOnDropHandle<()>>>,
+}
+
+/// How a started task left the hands of who ran it.
+pub(super) enum End {
+    /// For good. `told` says that somebody else has told the world already.
+    Over { answer: Answer, told: bool },
+    /// For good, and its slot is free already.
+    Idle(TaskResult),
+    /// It is to be tried again; its slot is free already.
+    Again,
+}
+
+impl Core {
+    /// Starts what may start now, and settles what has expired.
+    pub(super) fn pump(self: &Arc<Self>) {
+        let due = self.state.lock().due(Instant::now());
+        self.perform(due);
+    }
+
+    /// The alarm rang.
+    pub(crate) fn wake(self: &Arc<Self>) {
+        self.state.lock().alarm_rang();
+        self.pump();
+    }
+
+    fn perform(self: &Arc<Self>, due: Due) {
+        if let Some(at) = due.alarm {
+            self.hub.alarms.set(at, Arc::downgrade(self));
+        }
+        for (lane, edge) in due.edges {
+            self.tell_edge(lane, edge);
+        }
+        for (lane, alert) in due.alerts {
+            self.tell_alert(lane, alert);
+        }
+        for job in due.expired {
+            let result = job.timed_out("before it could start");
+            self.settle(job, Ok(result), false);
+        }
+        for job in due.start {
+            tokio::spawn(run(Arc::clone(self), job));
+        }
+    }
+
+    /// A started task ended: its slot is free, its waiter has the answer, the world knows.
+    fn finish(self: &Arc<Self>, job: Job, answer: Answer, told: bool) {
+        self.release(&job);
+        self.settle(job, answer, told);
+        self.pump();
+    }
+
+    /// Gives back what a started task holds.
+    pub(super) fn release(&self, job: &Job) {
+        self.state
+            .lock()
+            .scheduler
+            .finish(job.task.lane, job.holds_slot);
+    }
+
+    /// Frees a started task's slot for others while it waits for its next attempt.
+    pub(super) fn pause_slot(self: &Arc<Self>, job: &Job) {
+        self.release(job);
+        self.pump();
+    }
+
+    /// Tells how a task that holds no slot ended.
+    pub(super) fn settle(&self, job: Job, answer: Answer, told: bool) {
+        if let Ok(result) = &answer {
+            self.tell_end(&job, result, told);
+        }
+        {
+            let mut state = self.state.lock();
+            state.outstanding.remove(&job.task.task_id);
+            if let (Ok(result), Some(metrics)) = (&answer, &mut state.metrics) {
+                let lane = job.task.lane;
+                let retries = u64::from(result.attempt.saturating_sub(1));
+                metrics.count(lane, Count::Retried, retries);
+                metrics.ended(lane, result.outcome(), job.submitted.elapsed());
+            }
+            self.outstanding.send_replace(state.outstanding.len());
+        }
+        // Who submitted it may have stopped waiting.
+        let _ = job.answer.send(answer);
+    }
+
+    /// Ends a task, wherever it is.
+    pub(crate) async fn cancel(self: &Arc<Self>, id: &str, reason: &str) -> Result<bool, Error> {
+        let (waiting, published) = {
+            let mut state = self.state.lock();
+            match state
+                .outstanding
+                .get(id)
+                .map(|task| (task.ticket, task.deadline_ms))
+            {
+                None => (None, Some((false, clock::now_ms()))),
+                Some((Some(ticket), _)) => (state.scheduler.remove(ticket), None),
+                Some((None, deadline_ms)) => (None, Some((true, deadline_ms))),
+            }
+        };
+        if let Some(job) = waiting {
+            let result = job.cancelled(reason.to_owned());
+            self.settle(job, Ok(result), false);
+            self.pump();
+            return Ok(true);
+        }
+        let Some((ours, deadline_ms)) = published else {
+            return Ok(true);
+        };
+        // Durable first: when this fails, the caller must know that the task may go on.
+        let external = self
+            .state
+            .lock()
+            .outstanding
+            .get(id)
+            .is_none_or(|task| task.external);
+        if external {
+            let marker = CancelMarker {
+                reason: reason.to_owned(),
+                at_ms: clock::now_ms(),
+            };
+            self.hub
+                .broker
+                .cancel(&self.id, id, &marker, deadline_ms)
+                .await?;
+        }
+        let told = self
+            .state
+            .lock()
+            .signal(id, Signal::Cancel(reason.to_owned()));
+        Ok(ours && told)
+    }
+
+    /// Stops or resumes starting tasks, here and in the session's record.
+    pub(super) async fn set_paused(self: &Arc<Self>, paused: bool) -> Result<(), Error> {
+        self.state.lock().scheduler.set_paused(paused);
+        self.pump();
+        let state = if paused {
+            SessionState::Paused
+        } else {
+            SessionState::Open
+        };
+        record::set_state(&self.hub.broker, &self.id, state).await
+    }
+
+    /// Sets the lanes' caps to the slots of the workers that serve them, where that is wanted.
+    pub(crate) fn follow(self: &Arc<Self>, workers: &[Presence]) {
+        if !self.follow_fleet {
+            return;
+        }
+        {
+            let mut state = self.state.lock();
+            for lane in SessionLane::ALL {
+                let serving = workers
+                    .iter()
+                    .filter(|w| w.takes(&self.id, &self.route, lane));
+                let slots: usize = serving.map(|worker| worker.slots).sum();
+                state.scheduler.set_cap(lane, slots.max(1));
+            }
+        }
+        self.pump();
+    }
+
+    /// Where a task's events are heard, when nobody else tells them.
+    pub(super) fn scope(how: &How) -> Scope {
+        match how {
+            How::Internal => Scope::Here,
+            How::Hybrid | How::Callback(_) | How::External => Scope::World,
+        }
+    }
+}
+
+/// Runs a task that has left the queue, to its end.
+async fn run(core: Arc<Core>, mut job: Job) {
+    job.room = None;
+    let to_host = matches!(job.how, How::External) && core.state.lock().host.is_pulling();
+    let (job, end) = match job.how {
+        How::Internal | How::Hybrid | How::Callback(_) => local::run(&core, job).await,
+        How::External if to_host => host::run(&core, job).await,
+        How::External => external::run(&core, job).await,
+    };
+    match end {
+        End::Over { answer, told } => core.finish(job, answer, told),
+        End::Idle(result) => core.settle(job, Ok(result), false),
+        End::Again => core.again(job),
+    }
+}
+
+impl Core {
+    /// Puts a task back at the end of its lane.
+    fn again(self: &Arc<Self>, job: Job) {
+        let refused = self.state.lock().enqueue(job);
+        if let Err(job) = refused {
+            let answer = Err(self.closed_before(&job));
+            self.settle(job, answer, false);
+        }
+        self.pump();
+    }
+
+    /// Why a task of a closed session has no result.
+    pub(super) fn closed_before(&self, job: &Job) -> TaskError {
+        TaskError::Closed {
+            task_id: job.task.task_id.clone(),
+            session: self.id.clone(),
+        }
+    }
+}
+
+impl End {
+    /// The task has this result, and nobody was told.
+    pub(super) fn with(result: TaskResult) -> Self {
+        Self::Over {
+            answer: Ok(result),
+            told: false,
+        }
+    }
+}
+
+impl fmt::Debug for Core {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .field("route", &self.route)
+            .finish()
+    }
+}

@@ -1,0 +1,212 @@
+//! Running a task on a worker: publish it, wait for its result, and settle it when none comes.
+//!
+//! The result arrives by the session's feed, fast. What a feed can miss (a reconnect, a restart
+//! of the broker) is found by asking: on every reconnect, and every few seconds for a task that
+//! takes long. When the deadline has passed and nobody has answered, this process answers itself.
+//! The broker keeps the first result only, so whatever is stored is the outcome.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use a3s_shared::broker::{Accepted, BrokerError, Stored, SubmitError};
+use a3s_shared::protocol::{ErrorKind, TaskResult};
+use serde_json::json;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::core::{Core, End};
+use super::job::{Job, Signal};
+use crate::error::TaskError;
+
+/// How long after a deadline a worker may still answer: it has to kill what ran, collect what
+/// that printed, and publish.
+const DEADLINE_GRACE: Duration = Duration::from_secs(2);
+
+/// How long a worker has to answer for a cancelled task.
+const CANCEL_GRACE: Duration = Duration::from_secs(2);
+
+/// How often a task that takes long is looked for.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// How long looking may take.
+const LOOK_WITHIN: Duration = Duration::from_secs(1);
+
+/// How long settling may take before the task counts as unanswered.
+const SETTLE_WITHIN: Duration = Duration::from_secs(5);
+
+/// A task on its way to a worker and back.
+struct Trip<'a> {
+    core: &'a Core,
+    job: &'a mut Job,
+    accepted: Option<Accepted>,
+    /// When this process answers itself, and with what.
+    settle_at: Instant,
+    cancelled: Option<String>,
+    look_at: Instant,
+}
+
+/// Publishes a task and waits for its outcome.
+pub(super) async fn run(core: &Arc<Core>, mut job: Job) -> (Job, End) {
+    let now = Instant::now();
+    let settle_at = job.deadline + DEADLINE_GRACE;
+    let mut trip = Trip {
+        core,
+        job: &mut job,
+        accepted: None,
+        settle_at,
+        cancelled: None,
+        look_at: now + LOOK_EVERY,
+    };
+    let end = trip.travel().await;
+    (job, end)
+}
+
+impl Trip<'_> {
+    async fn travel(&mut self) -> End {
+        // An id of the caller's own may have been here before a restart.
+        if self.job.named
+            && let Some(result) = self.look().await
+        {
+            return told(result);
+        }
+        if let Some(end) = self.publish().await {
+            return end;
+        }
+        self.wait().await
+    }
+
+    /// Publishes the task. An end, if there is one without waiting any longer.
+    async fn publish(&mut self) -> Option<End> {
+        let (core, task, options) = (self.core, self.job.task.clone(), self.job.options.clone());
+        let publish = core.hub.broker.submit(&task, &core.route, &options);
+        tokio::pin!(publish);
+        loop {
+            tokio::select! {
+                answer = &mut publish => return self.published(answer).await,
+                signal = self.job.signals.recv() => {
+                    if let Some(result) = self.heard(signal).await {
+                        return Some(told(result));
+                    }
+                }
+                () = sleep_until(self.settle_at) => return Some(self.settle().await),
+            }
+        }
+    }
+
+    async fn published(&mut self, answer: Result<Accepted, SubmitError>) -> Option<End> {
+        match answer {
+            Ok(accepted) => {
+                self.core.tell_submitted(self.job);
+                let duplicate = accepted.duplicate;
+                self.accepted = Some(accepted);
+                if duplicate {
+                    self.look().await.map(told)
+                } else {
+                    None
+                }
+            }
+            // It may have been stored; the outcome is settled at the broker.
+            Err(SubmitError::Unconfirmed { .. }) => None,
+            Err(refused) => {
+                let answer = Err(TaskError::Refused(refused));
+                Some(End::Over {
+                    answer,
+                    told: false,
+                })
+            }
+        }
+    }
+
+    /// Waits for a result, however it comes.
+    async fn wait(&mut self) -> End {
+        loop {
+            tokio::select! {
+                biased;
+                signal = self.job.signals.recv() => {
+                    if let Some(result) = self.heard(signal).await {
+                        return told(result);
+                    }
+                }
+                () = sleep_until(self.settle_at) => return self.settle().await,
+                () = sleep_until(self.look_at) => {
+                    if let Some(result) = self.look().await {
+                        return told(result);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes note of a signal; a result, if it is one or leads to one.
+    async fn heard(&mut self, signal: Option<Signal>) -> Option<TaskResult> {
+        match signal {
+            Some(Signal::Result(result)) => return Some(*result),
+            Some(Signal::Look) => return self.look().await,
+            Some(Signal::Cancel(reason)) => {
+                self.settle_at = self.settle_at.min(Instant::now() + CANCEL_GRACE);
+                self.cancelled = Some(reason);
+            }
+            // Only the host answers this way, and it never has a task that was published.
+            Some(Signal::Answer(_)) => {}
+            // The session has forgotten the task; its time still ends.
+            None => sleep_until(self.settle_at).await,
+        }
+        None
+    }
+
+    /// Asks the broker for the result.
+    async fn look(&mut self) -> Option<TaskResult> {
+        self.look_at = Instant::now() + LOOK_EVERY;
+        let task = &self.job.task;
+        let result = self.core.hub.broker.result(&task.session_id, &task.task_id);
+        timeout(LOOK_WITHIN, result).await.ok()?.ok()?
+    }
+
+    /// Answers for the workers. Whatever the broker then has is the outcome.
+    async fn settle(&mut self) -> End {
+        let own = match self.cancelled.take() {
+            Some(reason) => self
+                .job
+                .result(Some(ErrorKind::Cancelled), Some(reason), json!({})),
+            None => self.job.timed_out("and no worker answered"),
+        };
+        match timeout(SETTLE_WITHIN, self.store(own)).await {
+            Ok(Ok(end)) => end,
+            Ok(Err(_)) | Err(_) => {
+                let task_id = self.job.task.task_id.clone();
+                End::Over {
+                    answer: Err(TaskError::NoAnswer { task_id }),
+                    told: false,
+                }
+            }
+        }
+    }
+
+    async fn store(&self, own: TaskResult) -> Result<End, BrokerError> {
+        let broker = &self.core.hub.broker;
+        let stored = broker
+            .publish_result(&own, self.job.options.encoding)
+            .await?;
+        // The task must not start any more. When this fails, the worker that gets it finds it
+        // past its deadline or cancelled, and the result stored.
+        if let Some(accepted) = &self.accepted
+            && let Err(error) = broker.remove_task(accepted).await
+        {
+            tracing::debug!(task.id = own.task_id, %error, "a settled task was not removed");
+        }
+        match stored {
+            Stored::First => Ok(End::with(own)),
+            Stored::AlreadyThere => {
+                let winner = broker.result(&own.session_id, &own.task_id).await?;
+                Ok(told(winner.unwrap_or(own)))
+            }
+        }
+    }
+}
+
+/// The end of a task whose worker has told the world.
+fn told(result: TaskResult) -> End {
+    End::Over {
+        answer: Ok(result),
+        told: true,
+    }
+}

@@ -1,0 +1,175 @@
+//! Telling what happens: to listeners in this process, and to the world over the broker. Nothing
+//! depends on it, and nothing waits for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use a3s_shared::broker::{Broker, EventFeed};
+use a3s_shared::protocol::{Event, EventKind, Outcome, SessionLane, TaskResult, clock};
+use tokio::sync::broadcast;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::core::Core;
+use super::job::{HERE, Job};
+use crate::alerts::Alert;
+use crate::scheduler::Edge;
+
+/// How far a listener may lag behind before it misses events.
+const KEPT: usize = 1_024;
+
+/// Who hears of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// Listeners in this process.
+    Here,
+    /// They, and whoever listens at the broker.
+    World,
+}
+
+/// Where events and alerts go.
+#[derive(Debug)]
+pub(super) struct Reports {
+    pub(super) events: broadcast::Sender<Event>,
+    pub(super) alerts: broadcast::Sender<Alert>,
+    broker: Broker,
+}
+
+impl Reports {
+    pub(super) fn new(broker: Broker) -> Self {
+        Self {
+            events: broadcast::Sender::new(KEPT),
+            alerts: broadcast::Sender::new(KEPT),
+            broker,
+        }
+    }
+
+    /// Tells an event.
+    pub(super) fn tell(&self, event: Event, scope: Scope) {
+        if scope == Scope::World {
+            self.broker.emit(event.clone());
+        }
+        // Nobody may be listening.
+        let _ = self.events.send(event);
+    }
+}
+
+impl Core {
+    fn event(&self, kind: EventKind) -> Event {
+        Event::of_session(kind, &self.id, clock::now_ms())
+    }
+
+    fn task_event(&self, kind: EventKind, job: &Job) -> Event {
+        Event {
+            task_id: Some(job.task.task_id.clone()),
+            lane: Some(job.task.lane),
+            command_type: Some(job.task.command_type.clone()),
+            ..self.event(kind)
+        }
+    }
+
+    /// The event of a task that was taken.
+    pub(super) fn submitted_event(&self, job: &Job) -> Event {
+        self.task_event(EventKind::Submitted, job)
+    }
+
+    /// The broker has accepted the task.
+    pub(super) fn tell_submitted(&self, job: &Job) {
+        self.reports.tell(self.submitted_event(job), Scope::World);
+    }
+
+    /// An attempt in this process began, or is to be followed by another one.
+    pub(super) fn tell_attempt(
+        &self,
+        job: &Job,
+        kind: EventKind,
+        error: Option<String>,
+        delay: Option<Duration>,
+    ) {
+        let event = Event {
+            attempt: Some(job.attempt),
+            worker_id: Some(HERE.to_owned()),
+            error,
+            delay_ms: delay.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
+            ..self.task_event(kind, job)
+        };
+        self.reports.tell(event, Self::scope(&job.how));
+    }
+
+    /// A task ended; `told` says that its worker has told the world.
+    pub(super) fn tell_end(&self, job: &Job, result: &TaskResult, told: bool) {
+        let kind = match result.outcome() {
+            Outcome::Completed => EventKind::Completed,
+            Outcome::TimedOut => EventKind::Timeout,
+            Outcome::DeadLettered => EventKind::DeadLettered,
+            Outcome::Failed | Outcome::Cancelled | Outcome::Unknown => EventKind::Failed,
+        };
+        let event = Event {
+            attempt: Some(result.attempt),
+            worker_id: Some(result.worker_id.clone()),
+            duration_ms: Some(result.duration_ms),
+            error: result.error.clone(),
+            ..self.task_event(kind, job)
+        };
+        let scope = if told {
+            Scope::Here
+        } else {
+            Self::scope(&job.how)
+        };
+        self.reports.tell(event, scope);
+    }
+
+    /// A lane came under pressure, or out of it.
+    pub(super) fn tell_edge(&self, lane: SessionLane, edge: Edge) {
+        let kind = match edge {
+            Edge::Pressure => EventKind::Pressure,
+            Edge::Idle => EventKind::Idle,
+        };
+        self.reports.tell(
+            Event {
+                lane: Some(lane),
+                ..self.event(kind)
+            },
+            Scope::World,
+        );
+    }
+
+    /// An alert fired.
+    pub(super) fn tell_alert(&self, lane: SessionLane, alert: Alert) {
+        let event = Event {
+            lane: Some(lane),
+            error: Some(alert.message.clone()),
+            ..self.event(EventKind::Alert)
+        };
+        self.reports.tell(event, Scope::World);
+        let _ = self.reports.alerts.send(alert);
+    }
+
+    /// Something happened to the session as a whole.
+    pub(super) fn tell_session(&self, kind: EventKind) {
+        self.reports.tell(self.event(kind), Scope::World);
+    }
+
+    /// Makes sure that what workers tell of this session's tasks is heard here too. They alone
+    /// know when an attempt begins or is repeated; everything else this process tells itself.
+    pub(super) async fn listen_to_workers(self: &Arc<Self>) {
+        let listen = || async {
+            let feed = self.hub.broker.subscribe_events(Some(&self.id)).await;
+            let warn = |error: &_| {
+                tracing::warn!(session.id = self.id, %error, "events of workers are not heard");
+            };
+            let feed = feed.inspect_err(warn).ok()?;
+            let events = self.reports.events.clone();
+            Some(AbortOnDropHandle::new(tokio::spawn(forward(feed, events))))
+        };
+        self.workers.get_or_init(listen).await;
+    }
+}
+
+async fn forward(mut feed: EventFeed, events: broadcast::Sender<Event>) {
+    while let Some(event) = feed.next().await {
+        let by_worker = event.worker_id.as_deref().is_some_and(|id| id != HERE);
+        if by_worker && matches!(event.kind, EventKind::Started | EventKind::Retry) {
+            let _ = events.send(event);
+        }
+    }
+}

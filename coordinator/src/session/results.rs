@@ -1,0 +1,40 @@
+//! Results of a session, as the broker stores them, given to the tasks that wait for them.
+
+use std::sync::{Arc, Weak};
+
+use a3s_shared::broker::ResultFeed;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::core::Core;
+use super::job::Signal;
+
+impl Core {
+    /// Reads `feed` as long as the session is there.
+    pub(super) fn listen_to_results(self: &Arc<Self>, feed: ResultFeed) {
+        let listener = tokio::spawn(forward(feed, Arc::downgrade(self)));
+        *self.results.lock() = Some(AbortOnDropHandle::new(listener));
+    }
+
+    /// Lets every task that waits for a worker's result look for it.
+    pub(crate) fn look_for_results(&self) {
+        let state = self.state.lock();
+        let started = state
+            .outstanding
+            .values()
+            .filter(|task| task.ticket.is_none());
+        for task in started.filter(|task| task.external) {
+            let _ = task.signals.send(Signal::Look);
+        }
+    }
+}
+
+async fn forward(mut feed: ResultFeed, core: Weak<Core>) {
+    while let Some(result) = feed.next().await {
+        let Some(core) = core.upgrade() else { return };
+        // Results of tasks that another coordinator of the session submitted are not ours.
+        let id = result.task_id.clone();
+        core.state
+            .lock()
+            .signal(&id, Signal::Result(Box::new(result)));
+    }
+}
