@@ -1,6 +1,7 @@
 //! The project's recipes, the same on a laptop and in CI. One file a recipe.
 
 mod check;
+mod demo;
 mod nats;
 mod step;
 mod test;
@@ -15,6 +16,8 @@ enum Recipe {
     Nats,
     /// Check format, lints, documentation and dependencies
     Check,
+    /// Let one worker and then three search the sources of this project's dependencies
+    Demo(demo::Demo),
     /// Build everything and run all tests, or those whose names contain a filter
     Test {
         /// Parts of test names
@@ -25,6 +28,7 @@ enum Recipe {
 fn main() -> anyhow::Result<()> {
     match Recipe::parse() {
         Recipe::Nats => nats::ensure().map(drop),
+        Recipe::Demo(demo) => demo::run(&demo),
         Recipe::Check => check::run(),
         Recipe::Test { filters } => test::run(&filters),
     }

@@ -1,0 +1,87 @@
+//! What every verb stands on: a connection, the coordinator, local workers, Ctrl-C.
+
+use a3s_coordinator::Coordinator;
+use a3s_shared::broker::Settings;
+use a3s_shared::protocol::Serves;
+use a3s_shared::runtime::{self, ConnectOptions, Connection, LogOptions, Role, Shutdown};
+use clap::Args;
+
+use super::failure::Failure;
+use super::local_workers::{LocalWorkerOptions, LocalWorkers};
+
+/// The options that all verbs share.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Globals {
+    #[command(flatten)]
+    pub(crate) connect: ConnectOptions,
+    #[command(flatten)]
+    local: LocalWorkerOptions,
+    #[command(flatten)]
+    pub(crate) logs: LogOptions,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+/// The name of our connection, as the server lists it.
+const NAME: &str = "a3s-coordinator";
+
+impl Globals {
+    /// Connects; with `may_embed` an embedded server is started where there is no other.
+    pub(crate) async fn connect(&self, may_embed: bool) -> Result<Connection, Failure> {
+        let role = match may_embed {
+            true => Role::coordinator(NAME),
+            false => Role::worker(NAME),
+        };
+        runtime::connect(&self.connect, &role)
+            .await
+            .map_err(Failure::broker)
+    }
+}
+
+/// A running coordinator.
+pub(crate) struct App {
+    /// The coordinator.
+    pub(crate) coordinator: Coordinator,
+    /// Ctrl-C and SIGTERM.
+    pub(crate) shutdown: Shutdown,
+    /// Where the server is, as one can say it to the user.
+    pub(crate) place: String,
+    workers: LocalWorkers,
+}
+
+impl App {
+    /// Runs `work` with a coordinator and the local workers the options ask for, and ends all of
+    /// it afterwards, whatever the work's outcome.
+    pub(crate) async fn run(
+        globals: &Globals,
+        serves: &Serves,
+        work: impl AsyncFnOnce(&Self) -> Result<u8, Failure>,
+    ) -> Result<u8, Failure> {
+        let mut app = Self::start(globals, serves).await?;
+        let ready = app.workers.ready(app.coordinator.fleet()).await;
+        let outcome = match ready {
+            Ok(()) => work(&app).await,
+            Err(failure) => Err(failure),
+        };
+        app.workers.stop().await;
+        app.coordinator.close().await;
+        outcome
+    }
+
+    async fn start(globals: &Globals, serves: &Serves) -> Result<Self, Failure> {
+        let shutdown = Shutdown::listen().map_err(Failure::broker)?;
+        let connection = globals.connect(true).await?;
+        let join = runtime::env_lines(&connection);
+        let place = connection.server.to_string();
+        let coordinator = Coordinator::start(connection, globals.settings.clone())
+            .await
+            .map_err(Failure::broker)?;
+        let workers = LocalWorkers::start(&globals.local, &join, serves)?;
+        Ok(Self {
+            coordinator,
+            shutdown,
+            place,
+            workers,
+        })
+    }
+}
