@@ -51,7 +51,7 @@ impl Coordinator {
         offset::measure(&connection.client, &connection.js_api_prefix(), &results).await;
         let fleet = broker.watch_fleet().await?;
         let events = connection.events();
-        let (alarms, ring) = Alarms::new();
+        let alarms = Alarms::default();
         let hub = Arc::new(Hub {
             broker,
             fleet: fleet.clone(),
@@ -62,7 +62,7 @@ impl Coordinator {
             loops: Mutex::default(),
         });
         let mut loops = JoinSet::new();
-        loops.spawn(ring);
+        loops.spawn(hub.alarms.clone().ring());
         loops.spawn(follow_fleet(fleet, Arc::downgrade(&hub)));
         loops.spawn(catch_up(events, Arc::downgrade(&hub)));
         loops.spawn(follow_records(hub.broker.clone(), Arc::downgrade(&hub)));

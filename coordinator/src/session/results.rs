@@ -23,7 +23,7 @@ impl Core {
             .values()
             .filter(|task| task.ticket.is_none());
         for task in started.filter(|task| task.external) {
-            let _ = task.signals.send(Signal::Look);
+            let _ = task.signals.try_send(Signal::Look);
         }
     }
 }
