@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::alarms::Alarms;
 use crate::error::Error;
+use crate::janitor::{move_given_up, sweep_overdue};
 use crate::session::{Core, SessionBuilder};
 
 /// A process that submits tasks. Clones are the same one.
@@ -62,6 +63,8 @@ impl Coordinator {
         });
         let mut loops = JoinSet::new();
         loops.spawn(ring);
+        loops.spawn(move_given_up(hub.broker.clone()));
+        loops.spawn(sweep_overdue(hub.broker.clone()));
         loops.spawn(follow_fleet(fleet, Arc::downgrade(&hub)));
         loops.spawn(catch_up(events, Arc::downgrade(&hub)));
         *hub.loops.lock() = loops;
