@@ -95,11 +95,11 @@ impl Executor {
     }
 
     async fn job(&self, delivery: &Delivery) -> Result<Job, String> {
-        let (task, encoding) = delivery.task(&self.broker).await?;
+        let (task, encoding) = delivery.stored.task(&self.broker).await?;
         Ok(Job {
             encoding,
-            effect: delivery.headers.effect_in(task.lane),
-            retry: delivery.headers.retry_in(task.lane),
+            effect: delivery.stored.headers.effect_in(task.lane),
+            retry: delivery.stored.headers.retry_in(task.lane),
             record: TaskRecord::default(),
             revision: 0,
             attempt: 0,

@@ -24,6 +24,9 @@ use crate::slots::Slots;
 /// How long a surplus task waits here for a slot before somebody else gets it.
 const HELD_AT_MOST: Duration = Duration::from_secs(1);
 
+/// How long a draining worker waits for what the broker has sent already.
+const DRAIN_AT_MOST: Duration = Duration::from_secs(2);
+
 /// The longest time the loop sleeps without looking around.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
 
@@ -194,7 +197,7 @@ impl Puller {
         }
         match Delivery::read(&self.executor.broker, message) {
             Some(delivery) => {
-                let lane = delivery.address.lane;
+                let lane = delivery.stored.address.lane;
                 self.pulls.arrived(lane);
                 self.held[lane.index()].push_back(delivery);
             }
@@ -231,16 +234,17 @@ impl Puller {
         }
     }
 
-    /// Ends the pulls at the broker and gives back what they brought.
+    /// Ends the pulls at the broker and gives back what they brought. The inbox is drained, not
+    /// dropped: what the broker sent before it heard of the end has cost a delivery.
     async fn give_back(mut self, mut inbox: Subscriber) {
-        if inbox.unsubscribe().await.is_ok() {
-            let _ = tokio::time::timeout(LOOK_AROUND, self.client().flush()).await;
-        }
-        while let Ok(Some(message)) =
-            tokio::time::timeout(Duration::from_millis(50), inbox.next()).await
-        {
-            self.on_message(message);
-        }
+        let rest = async {
+            if inbox.drain().await.is_ok() {
+                while let Some(message) = inbox.next().await {
+                    self.on_message(message);
+                }
+            }
+        };
+        let _ = tokio::time::timeout(DRAIN_AT_MOST, rest).await;
         for delivery in self.held.iter_mut().flat_map(std::mem::take) {
             let executor = Arc::clone(&self.executor);
             self.running

@@ -7,8 +7,6 @@ use a3s_shared::broker::{BrokerError, Stored};
 use a3s_shared::protocol::{
     AttemptNote, DeadLetter, Event, EventKind, ExternalTask, Outcome, TaskResult, clock,
 };
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::Value;
 use tokio::time::sleep;
 
@@ -158,7 +156,7 @@ impl Executor {
 
     /// A task that was received and not started goes to whoever has a free slot.
     pub(crate) async fn return_unstarted(&self, delivery: &Delivery) {
-        let Ok((task, _)) = delivery.task(&self.broker).await else {
+        let Ok((task, _)) = delivery.stored.task(&self.broker).await else {
             delivery
                 .answer(&self.broker, Answer::Again(Duration::ZERO))
                 .await;
@@ -183,22 +181,21 @@ impl Executor {
     /// A body that makes no sense now never will: it is kept with the reason, and whoever waits
     /// gets a failed result.
     pub(crate) async fn bury_unreadable(&self, delivery: &Delivery, reason: &str) {
-        let task_id = delivery.fallback_id(&self.broker);
+        let task_id = delivery.stored.fallback_id(&self.broker);
         let error = format!("the task cannot be read: {reason}");
-        tracing::warn!(task.id = task_id, subject = delivery.subject, %error, "a task was buried");
-        let mut letter = envelope(delivery, task_id.clone(), &error);
-        letter.attempts = 0;
+        tracing::warn!(task.id = task_id, subject = delivery.stored.subject, %error, "a task was buried");
+        let letter = delivery.stored.dead_letter(task_id.clone(), &error);
         let subject = Subject {
             task_id,
-            session_id: delivery.address.session.clone(),
-            lane: delivery.address.lane,
+            session_id: delivery.stored.address.session.clone(),
+            lane: delivery.stored.address.lane,
             command_type: String::new(),
             worker_id: self.worker_id.clone(),
             attempt: 0,
             started_at_ms: 0,
             duration_ms: 0,
         };
-        let encoding = delivery.headers.encoding(&delivery.body);
+        let encoding = delivery.stored.headers.encoding(&delivery.stored.body);
         let result = subject.result(answers::given_up(&error));
         let stored = async {
             self.broker.bury(&letter).await?;
@@ -218,7 +215,7 @@ impl Executor {
         if matches!(settlement, Settlement::Bury(_)) {
             return;
         }
-        if let Some(name) = &delivery.headers.blob
+        if let Some(name) = &delivery.stored.headers.blob
             && let Err(error) = self.broker.remove_blob(name).await
         {
             tracing::debug!(%error, "a body stays until its time is over");
@@ -280,28 +277,6 @@ fn letter(delivery: &Delivery, job: &Job, error: &str) -> DeadLetter {
         } else {
             Value::Null
         },
-        ..envelope(delivery, job.task.task_id.clone(), error)
-    }
-}
-
-fn envelope(delivery: &Delivery, task_id: String, error: &str) -> DeadLetter {
-    let headers = delivery.raw_headers.iter().flat_map(|(name, values)| {
-        values
-            .iter()
-            .map(move |value| (name.to_string(), value.to_string()))
-    });
-    DeadLetter {
-        task_id,
-        session_id: delivery.address.session.clone(),
-        lane: delivery.address.lane,
-        command_type: String::new(),
-        error: error.to_owned(),
-        attempts: 0,
-        failed_at: clock::now_ms(),
-        history: Vec::new(),
-        payload: Value::Null,
-        subject: delivery.subject.clone(),
-        headers: headers.collect(),
-        body: BASE64.encode(&delivery.body),
+        ..delivery.stored.dead_letter(job.task.task_id.clone(), error)
     }
 }

@@ -64,7 +64,9 @@ async fn bad_input_gets_a_clear_error_and_costs_nothing_else() {
         "[".repeat(500),
         "]".repeat(500)
     );
-    let cases: Vec<(&str, &[(&str, &str)], Vec<u8>, &str)> = vec![
+    // Session, headers, body, and what the error says.
+    type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], Vec<u8>, &'a str);
+    let cases: Vec<Case<'_>> = vec![
         (
             "json",
             &[],

@@ -17,7 +17,9 @@ pub struct StoredMessage {
     pub subject: String,
     /// Its sequence in the stream.
     pub sequence: u64,
-    /// Its headers, without those of the read itself.
+    /// When it was stored, in the broker's time, milliseconds since 1970.
+    pub stored_at_ms: u64,
+    /// Its headers, and those that the broker adds to the read.
     pub headers: HeaderMap,
     /// Its body.
     pub body: Bytes,
@@ -47,6 +49,7 @@ impl StoredMessage {
         };
         Ok(Some(Self {
             subject: subject.to_owned(),
+            stored_at_ms: text("Nats-Time-Stamp").map_or(0, stored_at),
             sequence: sequence
                 .parse()
                 .map_err(|e| BrokerError::unreadable(what, e))?,
@@ -54,6 +57,15 @@ impl StoredMessage {
             body: message.payload,
         }))
     }
+}
+
+/// Milliseconds since 1970 of a date as the broker writes it; 0 when it cannot be read.
+fn stored_at(text: &str) -> u64 {
+    use time::OffsetDateTime;
+    use time::format_description::well_known::Rfc3339;
+    let at = OffsetDateTime::parse(text, &Rfc3339).ok();
+    let ms = at.map_or(0, |at| at.unix_timestamp_nanos() / 1_000_000);
+    u64::try_from(ms).unwrap_or_default()
 }
 
 impl Broker {

@@ -4,7 +4,7 @@
 //! * `settings`, `topology`, `ensure`: what must exist, created or checked by whoever comes first.
 //! * `publish`, `lookup`: confirmed writes and direct reads, the two primitives of the rest.
 //! * `tasks`, `results`, `records`, `cancels`, `dead_letters`, `blobs`, `events`, `sessions`,
-//!   `fleet`: one noun of the protocol each.
+//!   `fleet`, `stored_task`: one noun of the protocol each.
 
 mod blobs;
 mod cancels;
@@ -20,6 +20,7 @@ mod records;
 mod results;
 mod sessions;
 mod settings;
+mod stored_task;
 mod tasks;
 mod topology;
 
@@ -40,6 +41,7 @@ pub use names::{Names, TaskAddress, TaskStream};
 pub use publish::{Outgoing, PubAck, PublishError, Stored};
 pub use results::ResultFeed;
 pub use settings::Settings;
+pub use stored_task::StoredTask;
 pub use tasks::{Accepted, SubmitError, TaskOptions};
 
 use crate::protocol::InvalidToken;

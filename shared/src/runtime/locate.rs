@@ -92,13 +92,15 @@ fn passed_over(rejected: &[(PathBuf, String)]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
 
+    /// Written by a shell: a file that this process had open for writing could not be started
+    /// while another test's child, between fork and exec, still held it.
     fn fake(dir: &Path, name: &str, version: &str) -> PathBuf {
         let path = dir.join(name);
-        let script = format!("#!/bin/sh\necho nats-server: v{version}\n");
-        std::fs::write(&path, script).expect("the script is written");
-        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("it may run");
+        let write =
+            format!("printf '#!/bin/sh\\necho nats-server: v{version}\\n' >$0 && chmod +x $0");
+        let written = Command::new("sh").arg("-c").arg(write).arg(&path).status();
+        assert!(written.expect("there is a shell").success());
         path
     }
 

@@ -11,7 +11,9 @@
 //! * [`telemetry`] and [`shutdown`]: logs to stderr; SIGTERM drains, a second one stops.
 
 pub mod child;
+mod client;
 pub mod connect;
+mod connect_error;
 pub mod context_file;
 pub mod credential;
 pub mod embedded;

@@ -184,6 +184,8 @@ pub async fn answers(url: &str) -> bool {
 }
 
 fn start(launch: &Launch) -> Result<Child, LaunchError> {
+    // A killed server leaves its ports file behind, and process ids come again.
+    let _ = std::fs::remove_dir_all(&launch.ports_dir);
     std::fs::create_dir_all(&launch.ports_dir).map_err(io_at(&launch.ports_dir))?;
     let log = File::create(&launch.log).map_err(io_at(&launch.log))?;
     let hold = launch.hold.as_ref().map(File::try_clone).transpose();

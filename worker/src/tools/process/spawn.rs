@@ -176,6 +176,7 @@ impl Request {
         for _ in 0..BUSY_TRIES {
             match self.command.spawn() {
                 Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy => {
+                    #[expect(clippy::disallowed_methods, reason = "on a thread of its own")]
                     std::thread::sleep(BUSY_PAUSE);
                 }
                 started => return started,

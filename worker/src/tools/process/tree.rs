@@ -63,6 +63,7 @@ fn kill_found(leader: Pid, mark: &str) {
         for pid in found {
             let _ = kill_process(pid, Signal::KILL);
         }
+        #[expect(clippy::disallowed_methods, reason = "on a thread for blocking work")]
         std::thread::sleep(PAUSE);
     }
     tracing::warn!(process.id = %leader, "a program left processes that cannot be killed");
