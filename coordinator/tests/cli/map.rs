@@ -131,5 +131,9 @@ async fn commands_can_be_looked_at_without_a_server() {
         .await;
     assert_eq!(done.status, 0, "{}", done.stderr);
     assert_eq!(done.stdout, "cc -c 'a b.c' -o 'a b'.o\ncc -c d.c -o d.o\n");
+    let by_variable = stage
+        .coordinator(&["map", "cc {}", ":::", "a"])
+        .env("A3S_DRY_RUN", "1");
+    assert_eq!(finish(by_variable.start()).await.stdout, "cc a\n");
     assert_eq!(stage.run(&["map", ":::", "a"]).await.status, 255);
 }
