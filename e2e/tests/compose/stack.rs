@@ -175,7 +175,8 @@ impl Stack {
             .env("A3S_TAG", &self.tag)
             .env("A3S_PORT", self.port.to_string())
             .env("A3S_WORKSPACE", self.workspace.path())
-            .env_remove("A3S_WORKSPACE_MODE");
+            .env_remove("A3S_WORKSPACE_MODE")
+            .env_remove("A3S_UID");
         command
     }
 }
