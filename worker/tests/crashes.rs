@@ -325,3 +325,23 @@ async fn a_worker_for_a_session_on_a_pool_says_both_ways_out() {
         "{said}"
     );
 }
+
+#[tokio::test]
+async fn the_fleet_is_seen_again_after_a_restart_of_the_server() {
+    let mut rig = Rig::start().await;
+    let fleet = rig.broker.watch_fleet().await.expect("the workers");
+    let _worker = rig.ready_worker("steady", &[]).await;
+    rig.server.restart().await;
+    let restarted = a3s_shared::protocol::clock::now_ms();
+    eventually("a heartbeat after the restart", BOUND, async || {
+        let seen = fleet
+            .workers()
+            .into_iter()
+            .find(|w| w.worker_id == "steady");
+        let seen = seen.map_or(0, |w| w.seen_at_ms);
+        (seen > restarted)
+            .then_some(())
+            .ok_or(format!("last seen at {seen}"))
+    })
+    .await;
+}

@@ -156,14 +156,15 @@ pub(super) fn mover(names: &Names) -> pull::Config {
     }
 }
 
-/// The heartbeats of workers; one that is older than its TTL is gone.
+/// The heartbeats of workers; one that is older than its TTL is gone. On disk although they are
+/// short-lived: a bucket in memory would be gone after a restart of the server, and with it the
+/// view of the fleet, until somebody made it again.
 pub(super) fn workers_bucket(names: &Names, settings: &Settings) -> kv::Config {
     kv::Config {
         bucket: names.workers_bucket(),
         history: 1,
         max_age: PRESENCE_TTL,
         max_bytes: 32 * MIB,
-        storage: StorageType::Memory,
         num_replicas: settings.replicas,
         ..kv::Config::default()
     }
