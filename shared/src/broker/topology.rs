@@ -145,14 +145,14 @@ fn advisories(names: &Names, settings: &Settings) -> Config {
     }
 }
 
-/// The heartbeats of workers; one that is older than its TTL is gone.
+/// The heartbeats of workers; one that is older than its TTL is gone. In a file all the same: a
+/// bucket in memory is gone itself when the server was restarted, and nobody creates it again.
 pub(super) fn workers_bucket(names: &Names, settings: &Settings) -> kv::Config {
     kv::Config {
         bucket: names.workers_bucket(),
         history: 1,
         max_age: PRESENCE_TTL,
         max_bytes: 32 * MIB,
-        storage: StorageType::Memory,
         num_replicas: settings.replicas,
         ..kv::Config::default()
     }
