@@ -44,7 +44,7 @@ async fn the_server_of_debian_stable_is_refused_with_the_way_to_a_better_one() {
     };
     let server = NatsServer::launch(launch).await.expect("it starts");
     let refused = connect(&ConnectOptions::to(server.url()), &Role::worker("test")).await;
-    let message = refused.err().expect("2.9 is refused").to_string();
+    let message = refused.expect_err("2.9 is refused").to_string();
     let parts = [
         server.url(),
         "nats-server 2.9.",
