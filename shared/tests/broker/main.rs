@@ -5,6 +5,7 @@ mod fleet;
 mod records;
 mod results;
 mod sessions;
+mod shell;
 mod tasks;
 mod version;
 
