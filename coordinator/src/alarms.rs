@@ -3,18 +3,27 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
-use tokio::sync::mpsc;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 use crate::session::Core;
 
 /// Where sessions ask to be woken.
-#[derive(Debug, Clone)]
-pub(crate) struct Alarms(mpsc::UnboundedSender<Alarm>);
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Alarms(Arc<Shared>);
 
-/// A session and when to wake it. A session has one or two at a time, so the queue is short.
+/// Written by sessions, emptied by the loop.
+#[derive(Debug, Default)]
+struct Shared {
+    /// The earliest first. A session has one or two at a time.
+    alarms: Mutex<BinaryHeap<Reverse<Alarm>>>,
+    added: Notify,
+}
+
+/// A session and when to wake it.
 #[derive(Debug)]
 struct Alarm {
     at: Instant,
@@ -22,35 +31,29 @@ struct Alarm {
 }
 
 impl Alarms {
-    /// A timer, and the loop that must run for it.
-    pub(crate) fn new() -> (Self, impl Future<Output = ()>) {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        (Self(sender), ring(receiver))
-    }
-
     /// Wakes `session` at `at`, unless it is gone by then.
     pub(crate) fn set(&self, at: Instant, session: Weak<Core>) {
-        // The loop is gone only when the process ends.
-        let _ = self.0.send(Alarm { at, session });
+        self.0.alarms.lock().push(Reverse(Alarm { at, session }));
+        self.0.added.notify_one();
     }
-}
 
-async fn ring(mut asked: mpsc::UnboundedReceiver<Alarm>) {
-    let mut alarms: BinaryHeap<Reverse<Alarm>> = BinaryHeap::new();
-    loop {
-        let next = alarms.peek().map(|Reverse(alarm)| alarm.at);
-        tokio::select! {
-            alarm = asked.recv() => match alarm {
-                Some(alarm) => alarms.push(Reverse(alarm)),
-                None => return,
-            },
-            () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
-                if let Some(Reverse(alarm)) = alarms.pop()
-                    && let Some(session) = alarm.session.upgrade()
-                {
-                    session.wake();
+    /// The loop that must run for it. Never ends.
+    pub(crate) async fn ring(self) {
+        loop {
+            let next = self.0.alarms.lock().peek().map(|Reverse(alarm)| alarm.at);
+            tokio::select! {
+                () = self.0.added.notified() => {}
+                () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {
+                    self.wake_first();
                 }
             }
+        }
+    }
+
+    fn wake_first(&self) {
+        let first = self.0.alarms.lock().pop();
+        if let Some(session) = first.and_then(|Reverse(alarm)| alarm.session.upgrade()) {
+            session.wake();
         }
     }
 }

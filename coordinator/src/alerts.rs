@@ -89,10 +89,10 @@ mod tests {
         let mut levels = Vec::new();
         for depth in [10, 50, 60, 100, 150, 70, 120, 3, 51] {
             let alert = alerts.observe(SessionLane::Query, depth);
-            levels.push(alert.map(|a| (a.level, a.threshold as usize)));
+            levels.push(alert.map(|a| (a.level, a.threshold)));
         }
-        let warning = Some((AlertLevel::Warning, 50));
-        let critical = Some((AlertLevel::Critical, 100));
+        let warning = Some((AlertLevel::Warning, 50.0));
+        let critical = Some((AlertLevel::Critical, 100.0));
         assert_eq!(
             levels,
             [

@@ -10,6 +10,8 @@ use tokio::task::JoinSet;
 
 use crate::alarms::Alarms;
 use crate::error::Error;
+use crate::janitor::{move_given_up, sweep_overdue};
+use crate::records::follow_records;
 use crate::session::{Core, SessionBuilder};
 
 /// A process that submits tasks. Clones are the same one.
@@ -50,7 +52,7 @@ impl Coordinator {
         offset::measure(&connection.client, &connection.js_api_prefix(), &results).await;
         let fleet = broker.watch_fleet().await?;
         let events = connection.events();
-        let (alarms, ring) = Alarms::new();
+        let alarms = Alarms::default();
         let hub = Arc::new(Hub {
             broker,
             fleet: fleet.clone(),
@@ -61,9 +63,12 @@ impl Coordinator {
             loops: Mutex::default(),
         });
         let mut loops = JoinSet::new();
-        loops.spawn(ring);
+        loops.spawn(hub.alarms.clone().ring());
+        loops.spawn(move_given_up(hub.broker.clone()));
+        loops.spawn(sweep_overdue(hub.broker.clone()));
         loops.spawn(follow_fleet(fleet, Arc::downgrade(&hub)));
         loops.spawn(catch_up(events, Arc::downgrade(&hub)));
+        loops.spawn(follow_records(hub.broker.clone(), Arc::downgrade(&hub)));
         *hub.loops.lock() = loops;
         Ok(Self { hub })
     }
@@ -81,7 +86,6 @@ impl Coordinator {
     }
 
     /// A session, to be configured and opened. Its id is 1 to 64 letters, digits, `_` or `-`.
-    #[must_use]
     pub fn session(&self, session_id: impl Into<String>) -> SessionBuilder {
         SessionBuilder::new(Arc::clone(&self.hub), session_id.into())
     }
@@ -110,7 +114,8 @@ impl Hub {
         self.sessions.lock().push(Arc::downgrade(core));
     }
 
-    fn sessions(&self) -> Vec<Arc<Core>> {
+    /// The sessions that are there.
+    pub(crate) fn sessions(&self) -> Vec<Arc<Core>> {
         let mut sessions = self.sessions.lock();
         sessions.retain(|core| core.strong_count() > 0);
         sessions.iter().filter_map(Weak::upgrade).collect()

@@ -13,6 +13,8 @@ pub(super) struct Lane<T> {
     pub(super) active: usize,
     /// Those of them that count against the cap.
     held: usize,
+    /// Slots held by tasks that another process started.
+    pub(super) inherited: usize,
     /// Most tasks that may be held.
     pub(super) cap: usize,
     /// Whether the last edge was [`Edge::Pressure`].
@@ -26,6 +28,7 @@ impl<T> Lane<T> {
             queue: VecDeque::new(),
             active: 0,
             held: 0,
+            inherited: 0,
             cap,
             pressured: false,
         }
@@ -34,7 +37,7 @@ impl<T> Lane<T> {
     /// The first task, if it may start.
     pub(super) fn first_startable(&self) -> Option<(u64, &Waiting<T>)> {
         let (number, task) = self.queue.front()?;
-        let free = !task.holds_slot || self.held < self.cap;
+        let free = !task.holds_slot || self.held + self.inherited < self.cap;
         free.then_some((*number, task))
     }
 

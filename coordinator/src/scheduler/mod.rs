@@ -158,6 +158,16 @@ impl<T> Scheduler<T> {
         self.lanes[lane.index()].cap = cap;
     }
 
+    /// Says how many slots of a lane are held by tasks that another process started.
+    pub(crate) fn set_inherited(&mut self, lane: SessionLane, tasks: usize) {
+        self.lanes[lane.index()].inherited = tasks;
+    }
+
+    /// How many slots of a lane are held by tasks that another process started.
+    pub(crate) fn inherited(&self, lane: SessionLane) -> usize {
+        self.lanes[lane.index()].inherited
+    }
+
     /// Stops or resumes the start of all but Control tasks.
     pub(crate) fn set_paused(&mut self, paused: bool) {
         self.paused = paused;

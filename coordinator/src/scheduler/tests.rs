@@ -66,6 +66,19 @@ fn what_the_broker_counts_needs_no_slot() {
 }
 
 #[test]
+fn slots_of_an_earlier_process_count() {
+    let now = Instant::now();
+    let mut scheduler = Scheduler::new([3; 4], Boost::default(), None);
+    for item in 0..5 {
+        push(&mut scheduler, SessionLane::Query, item, now);
+    }
+    scheduler.set_inherited(SessionLane::Query, 2);
+    assert_eq!(start_all(&mut scheduler, now), [0]);
+    scheduler.set_inherited(SessionLane::Query, 0);
+    assert_eq!(start_all(&mut scheduler, now), [1, 2]);
+}
+
+#[test]
 fn while_paused_only_control_starts() {
     let now = Instant::now();
     let mut scheduler = Scheduler::new([1; 4], Boost::default(), None);

@@ -1,9 +1,10 @@
 //! How a session is opened.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use a3s_shared::protocol::{DEFAULT_POOL, Encoding, Route, SessionState, validate_token};
+use a3s_shared::protocol::{DEFAULT_POOL, Encoding, Route, validate_token};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::Instant;
@@ -89,12 +90,14 @@ impl SessionBuilder {
         validate_token("session id", &self.id)?;
         let plan = Plan::of(&self.config)?;
         let broker = &self.hub.broker;
-        let record = record::open(broker, &self.id, self.route.as_ref()).await?;
-        self.ensure(&record.route, &plan).await?;
+        let opened = record::open(broker, &self.id, self.route.as_ref()).await?;
+        self.ensure(&opened.record.route, &plan).await?;
         let feed = broker.subscribe_results(&self.id).await?;
-        let paused = record.state == SessionState::Paused;
-        let core = self.core(record.route, plan);
-        core.state.lock().scheduler.set_paused(paused);
+        let core = self.core(opened.record.route.clone(), plan);
+        core.follow_record(&opened.record, opened.revision);
+        if opened.existed {
+            core.inherit().await?;
+        }
         core.listen_to_results(feed);
         core.hub.register(&core);
         core.follow(&core.hub.fleet.workers());
@@ -134,6 +137,7 @@ impl SessionBuilder {
             grace: self.grace,
             room: std::array::from_fn(|_| Arc::new(Semaphore::new(MAX_WAITING))),
             outstanding: watch::Sender::new(0),
+            revision: AtomicU64::new(0),
             closed: OnceCell::new(),
             results: Mutex::new(None),
             workers: OnceCell::new(),

@@ -8,7 +8,6 @@ use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::core::Core;
-use super::record;
 
 /// How long cancelled tasks have to end: a worker's answer, and settling when it does not come.
 const CANCEL_WITHIN: Duration = Duration::from_secs(10);
@@ -40,9 +39,7 @@ impl Core {
                 );
             }
         }
-        if let Err(error) =
-            record::set_state(&self.hub.broker, &self.id, SessionState::Closed).await
-        {
+        if let Err(error) = self.write_state(SessionState::Closed).await {
             tracing::debug!(session.id = self.id, %error, "the session's record stays open");
         }
         self.tell_session(EventKind::ShutdownComplete);

@@ -2,22 +2,21 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
-use a3s_shared::protocol::{
-    CancelMarker, Encoding, Presence, Route, SessionLane, SessionState, TaskResult, clock,
-};
+use a3s_shared::protocol::{Encoding, Route, TaskResult};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::{Duration, Instant};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::job::{How, Job, Signal};
+use super::job::{How, Job};
 use super::reports::{Reports, Scope};
 use super::state::{Due, State};
-use super::{external, host, local, record};
+use super::{external, host, local};
 use crate::config::Plan;
 use crate::coordinator::Hub;
-use crate::error::{Error, TaskError};
+use crate::error::TaskError;
 use crate::handle::Answer;
 use crate::metrics::Count;
 
@@ -36,6 +35,8 @@ pub(crate) struct Core {
     pub(super) room: [Arc<Semaphore>; 4],
     /// How many tasks have no outcome. Written with the state's lock held.
     pub(super) outstanding: watch::Sender<usize>,
+    /// The newest revision of the session's record that is known here.
+    pub(super) revision: AtomicU64,
     pub(super) closed: OnceCell<()>,
     /// The session's two listeners; the second one only if somebody subscribed.
     pub(super) results: Mutex<Option<AbortOnDropHandle<()>>>,
@@ -125,83 +126,6 @@ impl Core {
         let _ = job.answer.send(answer);
     }
 
-    /// Ends a task, wherever it is.
-    pub(crate) async fn cancel(self: &Arc<Self>, id: &str, reason: &str) -> Result<bool, Error> {
-        let (waiting, published) = {
-            let mut state = self.state.lock();
-            match state
-                .outstanding
-                .get(id)
-                .map(|task| (task.ticket, task.deadline_ms))
-            {
-                None => (None, Some((false, clock::now_ms()))),
-                Some((Some(ticket), _)) => (state.scheduler.remove(ticket), None),
-                Some((None, deadline_ms)) => (None, Some((true, deadline_ms))),
-            }
-        };
-        if let Some(job) = waiting {
-            let result = job.cancelled(reason.to_owned());
-            self.settle(job, Ok(result), false);
-            self.pump();
-            return Ok(true);
-        }
-        let Some((ours, deadline_ms)) = published else {
-            return Ok(true);
-        };
-        // Durable first: when this fails, the caller must know that the task may go on.
-        let external = self
-            .state
-            .lock()
-            .outstanding
-            .get(id)
-            .is_none_or(|task| task.external);
-        if external {
-            let marker = CancelMarker {
-                reason: reason.to_owned(),
-                at_ms: clock::now_ms(),
-            };
-            self.hub
-                .broker
-                .cancel(&self.id, id, &marker, deadline_ms)
-                .await?;
-        }
-        let told = self
-            .state
-            .lock()
-            .signal(id, Signal::Cancel(reason.to_owned()));
-        Ok(ours && told)
-    }
-
-    /// Stops or resumes starting tasks, here and in the session's record.
-    pub(super) async fn set_paused(self: &Arc<Self>, paused: bool) -> Result<(), Error> {
-        self.state.lock().scheduler.set_paused(paused);
-        self.pump();
-        let state = if paused {
-            SessionState::Paused
-        } else {
-            SessionState::Open
-        };
-        record::set_state(&self.hub.broker, &self.id, state).await
-    }
-
-    /// Sets the lanes' caps to the slots of the workers that serve them, where that is wanted.
-    pub(crate) fn follow(self: &Arc<Self>, workers: &[Presence]) {
-        if !self.follow_fleet {
-            return;
-        }
-        {
-            let mut state = self.state.lock();
-            for lane in SessionLane::ALL {
-                let serving = workers
-                    .iter()
-                    .filter(|w| w.takes(&self.id, &self.route, lane));
-                let slots: usize = serving.map(|worker| worker.slots).sum();
-                state.scheduler.set_cap(lane, slots.max(1));
-            }
-        }
-        self.pump();
-    }
-
     /// Where a task's events are heard, when nobody else tells them.
     pub(super) fn scope(how: &How) -> Scope {
         match how {
@@ -231,7 +155,7 @@ impl Core {
     /// Puts a task back at the end of its lane.
     fn again(self: &Arc<Self>, job: Job) {
         let refused = self.state.lock().enqueue(job);
-        if let Err(job) = refused {
+        if let Some(job) = refused {
             let answer = Err(self.closed_before(&job));
             self.settle(job, answer, false);
         }

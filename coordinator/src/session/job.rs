@@ -48,6 +48,10 @@ impl How {
     }
 }
 
+/// How many signals a task may have before it looks at them. What is beyond it is dropped: among
+/// so many there is a cancel, or the wish to look for a result, which finds what was dropped.
+pub(super) const SIGNALS_KEPT: usize = 16;
+
 /// Something that a task hears of while it waits or runs.
 #[derive(Debug)]
 pub(super) enum Signal {
@@ -75,7 +79,7 @@ pub(super) struct Job {
     pub(super) deadline: Instant,
     /// Whether it counts against its lane's cap.
     pub(super) holds_slot: bool,
-    pub(super) signals: mpsc::UnboundedReceiver<Signal>,
+    pub(super) signals: mpsc::Receiver<Signal>,
     pub(super) answer: oneshot::Sender<Answer>,
     /// Its place among those that wait; given up when it starts.
     pub(super) room: Option<OwnedSemaphorePermit>,

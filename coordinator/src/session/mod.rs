@@ -1,19 +1,23 @@
 //! A session: four lanes of tasks that this process submits and whose results it awaits.
 //!
-//! * `builder`: how a session is opened; `record` is its entry at the broker.
+//! * `builder`: how a session is opened; `record` is its entry at the broker, `inherited` what
+//!   an earlier process left there.
 //! * `submit`: the door. `state` holds what waits and what runs, and decides what starts.
 //! * `core`: starts what `state` says, and tells how each task ended.
 //! * `external`, `local`, `host`: the three ways a task is run; `bury` keeps what failed for good.
 //!   `job` is a task on its way.
+//! * `control`: cancel, pause, resume, and what other processes want.
 //! * `results`: results from the broker, given to those who wait. `reports`: events.
 //! * `close`: the end of it.
 
 mod builder;
 mod bury;
 mod close;
+mod control;
 mod core;
 mod external;
 mod host;
+mod inherited;
 mod job;
 mod local;
 mod record;
@@ -187,7 +191,7 @@ impl Session {
     }
 
     /// Starts no tasks but those of Control until [`resume`](Self::resume); what was started
-    /// goes on. Other processes of the session learn it when they open it.
+    /// goes on. Other processes of the session hear of it.
     ///
     /// # Errors
     /// When the broker does not confirm it; this process is paused all the same.

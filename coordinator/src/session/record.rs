@@ -8,6 +8,15 @@ use a3s_shared::protocol::{DEFAULT_POOL, Route, SessionRecord, SessionState, clo
 
 use crate::error::Error;
 
+/// A session's record as it is at the broker.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) record: SessionRecord,
+    pub(super) revision: u64,
+    /// Whether the session was there before, so that it may have tasks.
+    pub(super) existed: bool,
+}
+
 /// How often a write that met another one is repeated.
 const TRIES: usize = 5;
 
@@ -17,23 +26,34 @@ pub(super) async fn open(
     broker: &Broker,
     session: &str,
     wanted: Option<&Route>,
-) -> Result<SessionRecord, Error> {
+) -> Result<Opened, Error> {
     let mut conflict = None;
     for _ in 0..TRIES {
         let written = match broker.session(session).await? {
             None => {
                 let record = fresh(session, wanted);
-                broker.create_session(&record).await.map(|_| record)
+                let written = broker.create_session(&record).await;
+                written.map(|revision| Opened {
+                    record,
+                    revision,
+                    existed: false,
+                })
             }
             Some((record, revision)) => {
                 let opened = reopened(&record, wanted)?;
                 if opened == record {
-                    return Ok(record);
+                    return Ok(Opened {
+                        record,
+                        revision,
+                        existed: true,
+                    });
                 }
-                broker
-                    .update_session(&opened, revision)
-                    .await
-                    .map(|_| opened)
+                let written = broker.update_session(&opened, revision).await;
+                written.map(|revision| Opened {
+                    record: opened,
+                    revision,
+                    existed: true,
+                })
             }
         };
         match written {
@@ -44,24 +64,24 @@ pub(super) async fn open(
     Err(conflict.map_or_else(|| unreachable!("at least one try"), Error::from))
 }
 
-/// Writes a session's state into its record, if there is one.
+/// Writes a session's state into its record, if there is one, and returns the new revision.
 pub(super) async fn set_state(
     broker: &Broker,
     session: &str,
     state: SessionState,
-) -> Result<(), Error> {
+) -> Result<Option<u64>, Error> {
     let mut tries = 0;
     loop {
         tries += 1;
         let Some((record, revision)) = broker.session(session).await? else {
-            return Ok(());
+            return Ok(None);
         };
         match broker
             .update_session(&SessionRecord { state, ..record }, revision)
             .await
         {
             Err(BrokerError::Conflict { .. }) if tries < TRIES => {}
-            written => return Ok(written.map(drop)?),
+            written => return Ok(Some(written?)),
         }
     }
 }

@@ -23,7 +23,7 @@ impl Core {
             .values()
             .filter(|task| task.ticket.is_none());
         for task in started.filter(|task| task.external) {
-            let _ = task.signals.send(Signal::Look);
+            let _ = task.signals.try_send(Signal::Look);
         }
     }
 }
@@ -31,10 +31,13 @@ impl Core {
 async fn forward(mut feed: ResultFeed, core: Weak<Core>) {
     while let Some(result) = feed.next().await {
         let Some(core) = core.upgrade() else { return };
-        // Results of tasks that another coordinator of the session submitted are not ours.
-        let id = result.task_id.clone();
-        core.state
+        let (id, lane) = (result.task_id.clone(), result.lane);
+        let ours = core
+            .state
             .lock()
             .signal(&id, Signal::Result(Box::new(result)));
+        if !ours {
+            core.inherited_ended(lane);
+        }
     }
 }

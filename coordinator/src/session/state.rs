@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use a3s_shared::protocol::{LaneHandlerConfig, SessionLane};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::Instant;
 
 use super::host::HostTasks;
@@ -40,7 +40,7 @@ pub(super) struct Outstanding {
     pub(super) deadline_ms: u64,
     /// Where it waits; None once it has started.
     pub(super) ticket: Option<Ticket>,
-    pub(super) signals: mpsc::UnboundedSender<Signal>,
+    pub(super) signals: mpsc::Sender<Signal>,
 }
 
 /// A rate limit at work. Its clock starts with the session.
@@ -87,9 +87,10 @@ impl State {
     }
 
     /// Puts a job at the end of its lane; it is given back when the session is closed.
-    pub(super) fn enqueue(&mut self, job: Job) -> Result<(), Job> {
+    #[must_use]
+    pub(super) fn enqueue(&mut self, job: Job) -> Option<Job> {
         if self.scheduler.is_closed() {
-            return Err(job);
+            return Some(job);
         }
         let (lane, id) = (job.task.lane, job.task.task_id.clone());
         let waiting = Waiting {
@@ -102,7 +103,7 @@ impl State {
         if let Some(entry) = self.outstanding.get_mut(&id) {
             entry.ticket = ticket;
         }
-        Ok(())
+        None
     }
 
     /// Everything that is to be done at `now`.
@@ -199,8 +200,10 @@ impl State {
 
     /// Tells a task something; `false` when there is no such task.
     pub(super) fn signal(&self, task_id: &str, signal: Signal) -> bool {
-        let entry = self.outstanding.get(task_id);
-        entry.is_some_and(|entry| entry.signals.send(signal).is_ok())
+        let Some(entry) = self.outstanding.get(task_id) else {
+            return false;
+        };
+        !matches!(entry.signals.try_send(signal), Err(TrySendError::Closed(_)))
     }
 
     /// How a task that is submitted to `lane` now is handled.

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::core::Core;
-use super::job::{How, Job};
+use super::job::{How, Job, SIGNALS_KEPT};
 use super::state::Outstanding;
 use crate::command::SessionCommand;
 use crate::error::SubmitError;
@@ -92,7 +92,7 @@ impl Core {
         room: OwnedSemaphorePermit,
     ) -> Result<TaskHandle, SubmitError> {
         let (lane, task_id) = (task.lane, task.task_id.clone());
-        let (signals, heard) = mpsc::unbounded_channel();
+        let (signals, heard) = mpsc::channel(SIGNALS_KEPT);
         let (answer, awaited) = oneshot::channel();
         let external = matches!(how, How::External | How::Callback(_));
         let entry = Outstanding {
