@@ -59,6 +59,7 @@ fn the_wire_document_names_every_header_event_and_stream() {
         names.workers_bucket(),
         names.blobs_bucket(),
         names.worker_service(),
+        names.mover_consumer(),
     ];
     let events = EventKind::ALL
         .iter()
