@@ -256,7 +256,8 @@ fn differences(of: &str, found: &Value, expected: &Value) -> Vec<Drift> {
     });
     set.filter_map(|(key, value)| {
         let found = found.get(key).unwrap_or(&Value::Null);
-        let unset = found.is_null() && is_default(value);
+        // The server writes a limit that nobody set as -1.
+        let unset = (found.is_null() || found == &Value::from(-1)) && is_default(value);
         (found != value && !unset).then(|| Drift {
             of: of.to_owned(),
             field: key.clone(),

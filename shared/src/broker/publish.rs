@@ -10,9 +10,14 @@ use super::{Broker, REQUEST_TIMEOUT};
 /// The publish counts only if its subject's last message has this sequence; 0: has none.
 const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
 
-/// The broker's codes for "there is one already": wrong last sequence, and one a subject.
+/// The broker's codes for "the subject's last message is another one".
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
-const ONE_A_SUBJECT: u64 = 10077;
+
+/// The broker's code for "not stored", for any reason. Only its text tells a subject that has its
+/// one message already from a stream that is full, and to take the one for the other loses what
+/// was published.
+const NOT_STORED: u64 = 10077;
+const ONE_A_SUBJECT: &str = "per subject";
 
 /// A message for a stream.
 #[derive(Debug, Clone, Default)]
@@ -104,6 +109,13 @@ struct ApiError {
     description: String,
 }
 
+impl ApiError {
+    fn says_exists(&self) -> bool {
+        WRONG_LAST_SEQUENCE.contains(&self.err_code)
+            || (self.err_code == NOT_STORED && self.description.contains(ONE_A_SUBJECT))
+    }
+}
+
 impl Broker {
     /// Publishes and waits for the broker's word, up to five seconds.
     ///
@@ -162,11 +174,10 @@ fn read_answer(subject: String, answer: &[u8]) -> Result<PubAck, PublishError> {
     match serde_json::from_slice(answer) {
         Ok(Answer::Ack(ack)) => Ok(ack),
         Ok(Answer::Error { error }) => {
-            let code = error.err_code;
-            if WRONG_LAST_SEQUENCE.contains(&code) || code == ONE_A_SUBJECT {
+            if error.says_exists() {
                 return Err(PublishError::Exists(subject));
             }
-            let reason = format!("{} ({code})", error.description);
+            let reason = format!("{} ({})", error.description, error.err_code);
             Err(PublishError::Refused { subject, reason })
         }
         Err(error) => Err(PublishError::Unknown {
@@ -185,17 +196,25 @@ mod tests {
         let read = |text: &str| read_answer("s".into(), text.as_bytes());
         let ack = read(r#"{"stream":"A","seq":7,"duplicate":true}"#).expect("an ack");
         assert_eq!((ack.sequence, ack.duplicate), (7, true));
-        let error = |code: u64| {
+        let error = |code: u64, text: &str| {
             format!(
-                r#"{{"error":{{"code":400,"err_code":{code},"description":"x"}},"stream":"A","seq":0}}"#
+                r#"{{"error":{{"code":400,"err_code":{code},"description":"{text}"}},"stream":"A","seq":0}}"#
             )
         };
-        assert!(matches!(read(&error(10071)), Err(PublishError::Exists(_))));
-        assert!(matches!(read(&error(10077)), Err(PublishError::Exists(_))));
-        assert!(matches!(
-            read(&error(10047)),
-            Err(PublishError::Refused { .. })
-        ));
+        let exists = [
+            error(10071, "wrong last sequence: 3"),
+            error(10077, "maximum messages per subject exceeded"),
+        ];
+        for answer in exists {
+            assert!(matches!(read(&answer), Err(PublishError::Exists(_))));
+        }
+        let refused = [
+            error(10077, "maximum bytes exceeded"),
+            error(10047, "insufficient resources"),
+        ];
+        for answer in refused {
+            assert!(matches!(read(&answer), Err(PublishError::Refused { .. })));
+        }
         assert!(matches!(
             read("nonsense"),
             Err(PublishError::Unknown { .. })

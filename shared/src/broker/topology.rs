@@ -156,9 +156,8 @@ pub(super) fn mover(names: &Names) -> pull::Config {
     }
 }
 
-/// The heartbeats of workers; one that is older than its TTL is gone. On disk although they are
-/// short-lived: a bucket in memory would be gone after a restart of the server, and with it the
-/// view of the fleet, until somebody made it again.
+/// The heartbeats of workers; one that is older than its TTL is gone. In a file all the same: a
+/// bucket in memory is gone itself when the server was restarted, and nobody creates it again.
 pub(super) fn workers_bucket(names: &Names, settings: &Settings) -> kv::Config {
     kv::Config {
         bucket: names.workers_bucket(),
