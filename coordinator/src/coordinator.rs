@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::alarms::Alarms;
 use crate::error::Error;
+use crate::janitor::{move_given_up, sweep_overdue};
 use crate::records::follow_records;
 use crate::session::{Core, SessionBuilder};
 
@@ -63,6 +64,8 @@ impl Coordinator {
         });
         let mut loops = JoinSet::new();
         loops.spawn(hub.alarms.clone().ring());
+        loops.spawn(move_given_up(hub.broker.clone()));
+        loops.spawn(sweep_overdue(hub.broker.clone()));
         loops.spawn(follow_fleet(fleet, Arc::downgrade(&hub)));
         loops.spawn(catch_up(events, Arc::downgrade(&hub)));
         loops.spawn(follow_records(hub.broker.clone(), Arc::downgrade(&hub)));

@@ -1,13 +1,13 @@
 //! Submits an agent's tool calls to a fleet of workers over NATS JetStream, and collects the
 //! results.
-
 //!
 //! * [`Coordinator`]: a process; one connection, one view of the fleet. [`Session`]: four lanes
 //!   of tasks; `session` has its own map. [`TaskHandle`]: a task's result to be.
 //! * [`SessionQueueConfig`], [`SessionCommand`], [`Task`]: what a user says.
 //! * `scheduler`, `boost`, `rate`, `alerts`, `unserved`: the decisions, pure.
 //! * `metrics`, `stats`: what can be seen. `alarms`: one timer for all sessions;
-//!   `records`: one watch on what other processes do to them.
+//!   `records`: one watch on what other processes do to them; `janitor`: clears up after tasks
+//!   that no worker can finish.
 
 mod alarms;
 mod alerts;
@@ -17,6 +17,7 @@ mod config;
 mod coordinator;
 mod error;
 mod handle;
+mod janitor;
 mod metrics;
 mod rate;
 mod records;

@@ -8,8 +8,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use a3s_coordinator::{Session, SessionQueueConfig, SubmitError, Task};
+use a3s_shared::broker::TaskOptions;
 use a3s_shared::protocol::{
-    EventKind, LaneHandlerConfig, SessionLane, SessionState, TaskHandlerMode,
+    Effect, Encoding, EventKind, ExternalTask, LaneHandlerConfig, RetryPolicy, SessionLane,
+    SessionState, TaskHandlerMode, clock,
 };
 use a3s_testkit::eventually;
 use serde_json::json;
@@ -93,6 +95,42 @@ async fn a_killed_coordinator_started_again_does_not_double_what_runs() {
         assert!(result.expect("joined").expect("a result").success);
     }
     assert_eq!(worker.most.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn a_task_whose_time_is_over_holds_no_slot_after_a_restart() {
+    let bench = Bench::start().await;
+    let stale = ExternalTask {
+        task_id: "stale".to_owned(),
+        session_id: "s".to_owned(),
+        lane: SessionLane::Generate,
+        command_type: "t".to_owned(),
+        payload: json!({}),
+        timeout_ms: 1,
+        deadline_ms: clock::now_ms(),
+    };
+    let options = TaskOptions {
+        effect: Effect::Once,
+        retry: RetryPolicy::none(),
+        encoding: Encoding::Json,
+        traceparent: None,
+        message_id: None,
+    };
+    let first = bench.external("s").await;
+    bench
+        .broker()
+        .submit(&stale, first.route(), &options)
+        .await
+        .expect("stored");
+    let session = coordinator(bench.server.url()).await.session("s");
+    let config = SessionQueueConfig::default().with_external_lanes();
+    let session = session.config(config).open().await.expect("a session");
+    let task = Task::new("t", json!({}));
+    let _handle = session
+        .submit(SessionLane::Generate, task)
+        .await
+        .expect("taken");
+    assert_eq!(session.queue_stats().await.active_count(), 1);
 }
 
 #[tokio::test]

@@ -5,9 +5,8 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use a3s_shared::broker::{Broker, BrokerError, TaskStream};
-use a3s_shared::protocol::{Route, SessionLane};
-use futures::TryStreamExt;
+use a3s_shared::broker::{BrokerError, TaskStream};
+use a3s_shared::protocol::{DEFAULT_TIMEOUT_MS, Route, SessionLane, TaskHeaders, clock};
 use futures::future::try_join_all;
 use tokio::time::sleep;
 
@@ -17,13 +16,16 @@ use super::core::Core;
 /// those whose result was stored before we listened.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
+/// More tasks than this, or than the lane's cap, need not be told apart.
+const ENOUGH: usize = 64;
+
 impl Core {
     /// Counts what is there, and follows it until it is gone.
     pub(super) async fn inherit(self: &Arc<Self>) -> Result<(), BrokerError> {
         if self.route == Route::Own {
             return Ok(());
         }
-        let found = count(&self.hub.broker, &self.id, &self.route).await?;
+        let found = count(self).await?;
         if found == [0; 4] {
             return Ok(());
         }
@@ -72,7 +74,7 @@ async fn follow(core: Weak<Core>) {
     loop {
         sleep(COUNT_EVERY).await;
         let Some(core) = core.upgrade() else { return };
-        match count(&core.hub.broker, &core.id, &core.route).await {
+        match count(&core).await {
             Ok(stored) if core.recounted(stored) => return,
             Ok(_) => {}
             Err(error) => tracing::debug!(session.id = core.id, %error, "not counted"),
@@ -80,30 +82,33 @@ async fn follow(core: Weak<Core>) {
     }
 }
 
-/// How many tasks of the session are queued or running, by lane.
-async fn count(broker: &Broker, session: &str, route: &Route) -> Result<[usize; 4], BrokerError> {
-    let counts = SessionLane::ALL.map(|lane| count_lane(broker, session, route, lane));
+/// How many tasks of the session are queued or may run, by lane.
+async fn count(core: &Core) -> Result<[usize; 4], BrokerError> {
+    let counts = SessionLane::ALL.map(|lane| {
+        let enough = {
+            let state = core.state.lock();
+            state.scheduler.active(lane) + state.scheduler.cap(lane).max(ENOUGH)
+        };
+        count_lane(core, lane, enough)
+    });
     let counts = try_join_all(counts).await?;
     Ok(std::array::from_fn(|lane| counts[lane]))
 }
 
-async fn count_lane(
-    broker: &Broker,
-    session: &str,
-    route: &Route,
-    lane: SessionLane,
-) -> Result<usize, BrokerError> {
-    let unreachable = |reason: String| BrokerError::Unreachable {
-        what: format!("count the tasks of session {session}"),
-        reason,
-    };
+/// Reads the lane's tasks, up to `enough`. One whose time is over cannot run any more: it may lie
+/// there for long, dead, and must not hold a slot.
+async fn count_lane(core: &Core, lane: SessionLane, enough: usize) -> Result<usize, BrokerError> {
+    let broker = &core.hub.broker;
     let stream = broker.names().tasks(TaskStream::Pool);
-    let stream = broker.jetstream().get_stream_no_info(stream).await;
-    let stream = stream.map_err(|e| unreachable(e.to_string()))?;
-    let subject = broker.names().task(session, lane, route);
-    let found = stream.info_with_subjects(subject).await;
-    let found = found.map_err(|e| unreachable(e.to_string()))?;
-    let counts: Result<Vec<(String, usize)>, _> = found.try_collect().await;
-    let counts = counts.map_err(|e| unreachable(e.to_string()))?;
-    Ok(counts.into_iter().map(|(_, count)| count).sum())
+    let subject = broker.names().task(&core.id, lane, &core.route);
+    let (mut alive, mut from) = (0, 1);
+    while alive < enough
+        && let Some(message) = broker.next(&stream, &subject, from).await?
+    {
+        let headers = TaskHeaders::read(|name| message.header(name));
+        let deadline_ms = headers.deadline(message.stored_at_ms, DEFAULT_TIMEOUT_MS);
+        alive += usize::from(deadline_ms > clock::now_ms());
+        from = message.sequence + 1;
+    }
+    Ok(alive)
 }

@@ -52,6 +52,11 @@ impl Broker {
         let (drift, ()) = tokio::try_join!(streams, self.ensure_buckets(settings))?;
         let mut drift: Vec<Drift> = drift.into_iter().flatten().collect();
         drift.extend(self.ensure_pool(DEFAULT_POOL, settings).await?);
+        let mover = vec![topology::mover(self.names())];
+        drift.extend(
+            self.ensure_consumers(self.names().advisories(), mover)
+                .await?,
+        );
         Ok(drift)
     }
 
@@ -65,7 +70,8 @@ impl Broker {
         settings: &Settings,
     ) -> Result<Vec<Drift>, BrokerError> {
         let configs = topology::pool_consumers(self.names(), pool, settings);
-        self.ensure_consumers(TaskStream::Pool, configs).await
+        self.ensure_consumers(self.names().tasks(TaskStream::Pool), configs)
+            .await
     }
 
     /// Creates the four consumers of a session's own workers, with the lanes' concurrency
@@ -81,7 +87,7 @@ impl Broker {
     ) -> Result<Vec<Drift>, BrokerError> {
         let configs = topology::own_consumers(self.names(), session, caps, settings);
         let drift = self
-            .ensure_consumers(TaskStream::Own, configs.clone())
+            .ensure_consumers(self.names().tasks(TaskStream::Own), configs.clone())
             .await?;
         let stale = |config: &&pull::Config| {
             let name = config.durable_name.as_deref().unwrap_or_default();
@@ -182,10 +188,9 @@ impl Broker {
 
     async fn ensure_consumers(
         &self,
-        which: TaskStream,
+        stream: String,
         configs: Vec<pull::Config>,
     ) -> Result<Vec<Drift>, BrokerError> {
-        let stream = self.names().tasks(which);
         let handle = self.stream_handle(&stream, "create consumers").await?;
         let ensured = configs.into_iter().map(async |config| {
             let name = config.durable_name.clone().unwrap_or_default();

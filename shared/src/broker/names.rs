@@ -89,6 +89,12 @@ impl Names {
         self.stream("ADVISORIES")
     }
 
+    /// The consumer of the advisories, shared by all janitors: `mover`.
+    #[must_use]
+    pub fn mover_consumer(&self) -> String {
+        "mover".to_owned()
+    }
+
     /// The bucket of session records, `a3s_sessions`.
     #[must_use]
     pub fn sessions_bucket(&self) -> String {

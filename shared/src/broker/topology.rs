@@ -145,6 +145,17 @@ fn advisories(names: &Names, settings: &Settings) -> Config {
     }
 }
 
+/// Who moves what the broker gave up. It has to be moved for sure, so there is no last delivery.
+pub(super) fn mover(names: &Names) -> pull::Config {
+    pull::Config {
+        durable_name: Some(names.mover_consumer()),
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: Duration::from_secs(30),
+        max_deliver: -1,
+        ..pull::Config::default()
+    }
+}
+
 /// The heartbeats of workers; one that is older than its TTL is gone.
 pub(super) fn workers_bucket(names: &Names, settings: &Settings) -> kv::Config {
     kv::Config {

@@ -1,0 +1,8 @@
+//! The program `a3s-coordinator`, as somebody at a terminal meets it: real server, real workers.
+
+mod batch;
+mod local;
+mod map;
+mod search;
+mod stage;
+mod submit;
