@@ -2,6 +2,7 @@
 
 use a3s_shared::runtime;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::app::Globals;
 use super::failure::{DONE, Failure};
@@ -18,7 +19,7 @@ Example:
   nats stream ls")]
 pub(crate) struct Env {
     /// JSON instead of shell lines
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use a3s_coordinator::Task;
 use a3s_shared::protocol::{Effect, SessionLane, TaskResult};
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use futures::Stream;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -57,7 +58,7 @@ pub(crate) struct Map {
     words: Vec<String>,
 
     /// Print output in the order of the arguments instead of as jobs end
-    #[arg(short, long, env = "A3S_KEEP_ORDER")]
+    #[arg(short, long, env = "A3S_KEEP_ORDER", value_parser = BoolishValueParser::new())]
     keep_order: bool,
 
     /// When to give up: never, soon,fail=N (finish what runs) or now,fail=N (cancel it)
@@ -78,11 +79,11 @@ pub(crate) struct Map {
     jobs: Option<NonZeroUsize>,
 
     /// Print the commands and run nothing
-    #[arg(long, env = "A3S_DRY_RUN")]
+    #[arg(long, env = "A3S_DRY_RUN", value_parser = BoolishValueParser::new())]
     dry_run: bool,
 
     /// Begin each line of output with the argument
-    #[arg(long, env = "A3S_TAG")]
+    #[arg(long, env = "A3S_TAG", value_parser = BoolishValueParser::new())]
     tag: bool,
 
     /// Write a JUnit report

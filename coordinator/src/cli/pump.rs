@@ -98,7 +98,8 @@ pub(crate) struct Pump<'a> {
 
 impl Pump<'_> {
     /// Runs every job and hands on every result. After Ctrl-C nothing more is started, what runs
-    /// is cancelled, and its results are handed on too.
+    /// is cancelled, and its results are handed on too. When a result cannot be handed on (a pager
+    /// was closed), what runs is cancelled.
     pub(crate) async fn run<J, T, F>(
         mut self,
         jobs: impl Stream<Item = J>,
@@ -122,7 +123,15 @@ impl Pump<'_> {
                 }
                 Some((index, result)) = running.next(), if !running.is_empty() => {
                     for result in sorter.push(index, result) {
-                        let flow = sink(result).await?;
+                        let flow = match sink(result).await {
+                            Ok(flow) => flow,
+                            Err(failure) => {
+                                // Nobody wants the results: nothing may run on for nobody.
+                                self.cancel.cancel();
+                                while running.next().await.is_some() {}
+                                return Err(failure);
+                            }
+                        };
                         open &= flow == Flow::Go;
                         if flow == Flow::Cancel {
                             self.cancel.cancel();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use a3s_coordinator::{Coordinator, Session, SessionQueueConfig};
 use a3s_shared::protocol::{DEFAULT_POOL, Encoding, Route, Serves, SessionLane, Token};
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::failure::Failure;
 use super::pump::Room;
@@ -26,7 +27,7 @@ pub(crate) struct SessionOptions {
     pool: String,
 
     /// Only workers that were started for this session (a3s-worker --session-id) take the tasks
-    #[arg(long, env = "A3S_OWN")]
+    #[arg(long, env = "A3S_OWN", value_parser = BoolishValueParser::new())]
     own: bool,
 
     /// How messages are written: msgpack, or json to read them with the `nats` CLI
@@ -34,7 +35,7 @@ pub(crate) struct SessionOptions {
     encoding: Encoding,
 
     /// Fail at once (exit status 3) when no worker serves the lane, instead of waiting for one
-    #[arg(long, env = "A3S_REQUIRE_WORKER")]
+    #[arg(long, env = "A3S_REQUIRE_WORKER", value_parser = BoolishValueParser::new())]
     require_worker: bool,
 }
 

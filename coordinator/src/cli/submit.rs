@@ -5,6 +5,7 @@ use std::time::Duration;
 use a3s_coordinator::Task;
 use a3s_shared::protocol::{Effect, SessionLane, TaskResult};
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +51,7 @@ pub(crate) struct Submit {
     effect: Option<Effect>,
 
     /// Print the whole result as JSON
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 
     #[command(flatten)]

@@ -2,6 +2,7 @@
 
 use a3s_shared::protocol::{Presence, Serves, clock};
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use comfy_table::{Table, presets};
 use serde_json::json;
 
@@ -20,7 +21,7 @@ Example:
   a3s-coordinator workers --json | jq -r .worker_id")]
 pub(crate) struct Workers {
     /// One JSON object a line, with all that workers tell of themselves
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 

@@ -13,7 +13,7 @@ fn coordinator(state: &Path, arguments: &[&str]) -> ProcessBuilder {
     Process::of("a3s-coordinator")
         .env("A3S_STATE_DIR", state.join("state"))
         .current_dir(state)
-        .args(&["--embedded"])
+        .arg("--embedded")
         .args(arguments)
 }
 

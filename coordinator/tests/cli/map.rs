@@ -1,5 +1,7 @@
 //! `map` has GNU parallel's habits.
 
+use a3s_testkit::{Process, binary};
+
 use crate::stage::{SOON, Stage, finish};
 
 #[tokio::test]
@@ -117,6 +119,25 @@ async fn ctrl_c_ends_the_jobs_too() {
 }
 
 #[tokio::test]
+async fn a_reader_that_has_seen_enough_ends_the_jobs() {
+    let stage = Stage::new().await;
+    let _worker = stage.worker(&["-j3"]).await;
+    let job = "case {} in sleeps) echo $$ > pid; exec sleep 300;; \
+               *) while ! test -s pid; do sleep 0.01; done; sleep 0.{}; echo out;; esac";
+    let pipe = r#""$0" map "$1" ::: sleeps 1 5 | head -n 1"#;
+    let done = Process::at("sh")
+        .env("NATS_URL", stage.server.url())
+        .current_dir(stage.path())
+        .args(["-c", pipe])
+        .arg(binary("a3s-coordinator"))
+        .arg(job);
+    let done = finish(done.start()).await;
+    assert_eq!(done.stdout, "out\n", "{}", done.stderr);
+    let pid = std::fs::read_to_string(stage.path().join("pid")).expect("the job ran");
+    assert!(!std::path::Path::new("/proc").join(pid.trim()).exists());
+}
+
+#[tokio::test]
 async fn commands_can_be_looked_at_without_a_server() {
     let stage = Stage::new().await;
     let done = stage
@@ -131,5 +152,9 @@ async fn commands_can_be_looked_at_without_a_server() {
         .await;
     assert_eq!(done.status, 0, "{}", done.stderr);
     assert_eq!(done.stdout, "cc -c 'a b.c' -o 'a b'.o\ncc -c d.c -o d.o\n");
+    let by_variable = stage
+        .coordinator(&["map", "cc {}", ":::", "a"])
+        .env("A3S_DRY_RUN", "1");
+    assert_eq!(finish(by_variable.start()).await.stdout, "cc a\n");
     assert_eq!(stage.run(&["map", ":::", "a"]).await.status, 255);
 }

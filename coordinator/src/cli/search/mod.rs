@@ -8,6 +8,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use grep_regex::RegexMatcherBuilder;
 
 use crate::search::request::{Mode, Query};
@@ -42,15 +43,15 @@ pub(crate) struct Search {
     path: Option<String>,
 
     /// Upper and lower case alike
-    #[arg(short, long, env = "A3S_IGNORE_CASE")]
+    #[arg(short, long, env = "A3S_IGNORE_CASE", value_parser = BoolishValueParser::new())]
     ignore_case: bool,
 
     /// Print only the paths of files with a match
-    #[arg(short = 'l', long, env = "A3S_FILES_WITH_MATCHES")]
+    #[arg(short = 'l', long, env = "A3S_FILES_WITH_MATCHES", value_parser = BoolishValueParser::new())]
     files_with_matches: bool,
 
     /// Print only how many lines match in each file that has one
-    #[arg(short, long, env = "A3S_COUNT")]
+    #[arg(short, long, env = "A3S_COUNT", value_parser = BoolishValueParser::new())]
     count: bool,
 
     /// Only files that match GLOB; with a leading ! only others. May be repeated, the last wins
@@ -68,15 +69,15 @@ pub(crate) struct Search {
     context_lines: u32,
 
     /// Also hidden files and directories
-    #[arg(long, env = "A3S_HIDDEN")]
+    #[arg(long, env = "A3S_HIDDEN", value_parser = BoolishValueParser::new())]
     hidden: bool,
 
     /// One JSON object a line: {"path","line","text"}, {"path"} with -l, {"path","count"} with -c
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 
     /// Say on standard error what was found and searched, in how many tasks, by which workers
-    #[arg(long, env = "A3S_STATS")]
+    #[arg(long, env = "A3S_STATS", value_parser = BoolishValueParser::new())]
     stats: bool,
 
     /// Tasks at a time [default: what the workers have slots for]
