@@ -8,6 +8,7 @@ use a3s_shared::protocol::{
     DEFAULT_POOL, DEFAULT_TIMEOUT_MS, LaneHandlerConfig, Presence, Route, Serves, SessionLane,
     SessionRecord, TaskHandlerMode,
 };
+use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
@@ -52,7 +53,7 @@ struct Ls {
     #[arg(long, value_name = "ID", env = "A3S_SESSION")]
     session: Option<String>,
     /// One JSON object a line
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 
@@ -70,7 +71,7 @@ struct Set {
     #[arg(long, value_name = "TIME", env = "A3S_LANE_TIMEOUT", value_parser = duration::parse)]
     timeout: Option<Duration>,
     /// JSON instead of text
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 

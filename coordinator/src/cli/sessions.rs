@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use a3s_shared::broker::Broker;
 use a3s_shared::protocol::{SessionLane, SessionRecord, SessionState, clock};
+use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
@@ -56,7 +57,7 @@ enum Action {
 #[derive(Debug, Args)]
 struct All {
     /// One JSON object a line
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 
@@ -66,7 +67,7 @@ struct One {
     #[arg(value_name = "ID")]
     id: String,
     /// JSON instead of text
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 

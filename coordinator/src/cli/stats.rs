@@ -2,6 +2,7 @@
 
 use a3s_shared::protocol::clock;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use serde_json::json;
 
 use super::app::{App, Globals};
@@ -24,7 +25,7 @@ pub(crate) struct Stats {
     #[arg(long, value_name = "ID", env = "A3S_SESSION")]
     session: Option<String>,
     /// One JSON object
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 

@@ -2,6 +2,7 @@
 
 use a3s_shared::protocol::Event;
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use serde_json::json;
 
 use super::app::{App, Globals};
@@ -23,7 +24,7 @@ pub(crate) struct Watch {
     #[arg(long, value_name = "ID", env = "A3S_SESSION")]
     session: Option<String>,
     /// One JSON object a line
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 

@@ -1,16 +1,21 @@
-//! `task`: single tasks, those that the broker has and those that ended within a day.
+//! `task`: single tasks, those that the broker has and those that ended within a day. [`shown`] is
+//! how they look.
 
-use a3s_shared::protocol::{DeadLetter, Outcome, TaskResult, clock};
+mod shown;
+
+use a3s_shared::protocol::Outcome;
+use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::app::{App, Globals};
-use super::failure::{self, DONE, FAILED, Failure};
-use super::listing::{listing, short};
-use super::moment::{ago, ahead};
-use super::output::Output;
+use crate::cli::app::{App, Globals};
+use crate::cli::failure::{self, DONE, FAILED, Failure};
+use crate::cli::output::Output;
 use crate::inspect::cancel::cancel;
-use crate::inspect::tasks::{self, Found, Listed};
+use crate::inspect::tasks::{self, Found};
+use shown::{describe, ended_json, found_json, listed_json, sentence, table};
+
+pub(crate) use shown::print_ended;
 
 /// List tasks, look at one, cancel it, or get its result
 ///
@@ -51,13 +56,13 @@ struct Ls {
     #[arg(long, value_name = "ID", env = "A3S_SESSION")]
     session: Option<String>,
     /// Those that ended within a day too
-    #[arg(long, env = "A3S_ENDED")]
+    #[arg(long, env = "A3S_ENDED", value_parser = BoolishValueParser::new())]
     ended: bool,
     /// List at most so many that have not ended, and so many that have
     #[arg(long, value_name = "N", env = "A3S_LIMIT", default_value_t = 1_000)]
     limit: usize,
     /// One JSON object a line
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 
@@ -69,7 +74,7 @@ struct One {
     #[arg(long, value_name = "ID", env = "A3S_SESSION")]
     session: Option<String>,
     /// JSON instead of text
-    #[arg(long, env = "A3S_JSON")]
+    #[arg(long, env = "A3S_JSON", value_parser = BoolishValueParser::new())]
     json: bool,
 }
 
@@ -121,35 +126,6 @@ impl Ls {
         }
         Ok(DONE)
     }
-}
-
-fn table(listed: &[Listed], ended: &[TaskResult]) -> String {
-    let now = clock::now_ms();
-    let ended = ended.iter().map(|result| {
-        let end = result.started_at_ms + result.duration_ms;
-        [
-            result.task_id.clone(),
-            result.session_id.clone(),
-            result.lane.id().to_owned(),
-            result.command_type.clone(),
-            result.outcome().to_string(),
-            ago(end, now),
-            short(result.error.as_deref().unwrap_or_default()),
-        ]
-    });
-    let listed = listed.iter().map(|task| {
-        [
-            task.id.clone(),
-            task.stored.address.session.clone(),
-            task.stored.address.lane.id().to_owned(),
-            task.command_type().to_owned(),
-            task.place.word().to_owned(),
-            ago(task.stored.stored_at_ms, now),
-            format!("deadline {}", ahead(task.deadline_ms(), now)),
-        ]
-    });
-    let header = ["id", "session", "lane", "type", "state", "since", ""];
-    listing(header, ended.chain(listed))
 }
 
 impl One {
@@ -238,96 +214,4 @@ impl One {
         }
         Ok(failure::status_of(result.outcome()))
     }
-}
-
-/// Prints how a task ended.
-pub(crate) async fn print_ended(
-    output: &mut Output,
-    result: &TaskResult,
-    json: bool,
-) -> Result<(), Failure> {
-    match json {
-        true => output.json(&ended_json(result)).await,
-        false => output.line(&sentence(result)).await,
-    }
-}
-
-fn sentence(result: &TaskResult) -> String {
-    let (id, outcome) = (&result.task_id, result.outcome());
-    match &result.error {
-        Some(error) => format!("task {id} {outcome}: {}", short(error)),
-        None => format!("task {id} {outcome}"),
-    }
-}
-
-fn describe(id: &str, found: &Found) -> String {
-    let session = &found.session;
-    let now = clock::now_ms();
-    let state = match (&found.result, &found.listed) {
-        (Some(result), _) => {
-            let by = format!("attempt {} on {}", result.attempt, result.worker_id);
-            let error = result.error.as_deref().map(|e| format!(": {}", short(e)));
-            format!("{} ({by}){}", result.outcome(), error.unwrap_or_default())
-        }
-        (None, Some(task)) => format!(
-            "{}, its deadline {}",
-            match (&found.record.claim, task.place.word()) {
-                (Some(claim), _) => format!("started once, by {}", claim.worker_id),
-                (None, word) => format!("{word} since {}", ago(task.stored.stored_at_ms, now)),
-            },
-            ahead(task.deadline_ms(), now)
-        ),
-        (None, None) => "among the dead letters".to_owned(),
-    };
-    let marker = found
-        .marker
-        .as_ref()
-        .map_or("", |_| "; it is to be cancelled");
-    format!("task {id} of session {session}: {state}{marker}")
-}
-
-/// A result in a list: its state is how it ended.
-fn ended_json(result: &TaskResult) -> Value {
-    let mut shown = json!(result);
-    shown["outcome"] = json!(result.outcome());
-    shown
-}
-
-fn listed_json(task: &Listed) -> Value {
-    json!({
-        "task_id": task.id,
-        "session_id": task.stored.address.session,
-        "lane": task.stored.address.lane,
-        "route": task.stored.address.route,
-        "command_type": task.command_type(),
-        "state": task.place,
-        "stored_at_ms": task.stored.stored_at_ms,
-        "deadline_ms": task.deadline_ms(),
-        "effect": task.stored.headers.effect_in(task.stored.address.lane),
-        "max_attempts": task.stored.headers.retry_in(task.stored.address.lane).max_attempts(),
-        "stream": task.stored.stream,
-        "sequence": task.stored.sequence,
-    })
-}
-
-fn found_json(id: &str, found: &Found) -> Value {
-    let task = found.listed.as_ref().map(|task| {
-        let mut shown = listed_json(task);
-        shown["payload"] = json!(task.body.as_ref().map(|body| &body.payload));
-        shown
-    });
-    let attempts = |letter: &DeadLetter| letter.history.clone();
-    json!({
-        "task_id": id,
-        "session_id": found.session,
-        "task": task,
-        "result": found.result.as_ref().map(ended_json),
-        "claim": found.record.claim,
-        "attempts": match &found.letter {
-            Some(letter) => attempts(letter),
-            None => found.record.attempts.clone(),
-        },
-        "cancel": found.marker,
-        "dead_letter": found.letter,
-    })
 }
