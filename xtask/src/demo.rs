@@ -71,14 +71,8 @@ pub(crate) fn run(demo: &Demo) -> Result<()> {
 }
 
 fn build(dev: bool) -> Result<PathBuf> {
-    let mut build = cargo(&[
-        "build",
-        "--quiet",
-        "-p",
-        "a3s-coordinator",
-        "-p",
-        "a3s-worker",
-    ]);
+    // Not quiet: the first build takes minutes, and cargo shows how far it is.
+    let mut build = cargo(&["build", "-p", "a3s-coordinator", "-p", "a3s-worker"]);
     build.args((!dev).then_some("--release"));
     step::run(&mut build)?;
     let target = metadata()?["target_directory"]

@@ -77,7 +77,7 @@ impl Batch {
                 shutdown: &app.shutdown,
             };
             let runner = Runner::new(&opened, &cancel, timeout_ms);
-            let (mut output, progress) = (Output::new(), Progress::new(None, "tasks"));
+            let (mut output, progress) = (Output::new(), Progress::new(None, "tasks", true));
             let mut failed = 0;
             pump.run(
                 lines,

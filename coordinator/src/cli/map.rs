@@ -256,7 +256,7 @@ impl<'a> Board<'a> {
         Self {
             map,
             output: Output::new(),
-            progress: Progress::new(total, "jobs"),
+            progress: Progress::new(total, "jobs", false),
             reports: Vec::new(),
             total,
             failed: 0,

@@ -1,6 +1,8 @@
 //! Data to standard output, talk to standard error.
 
+use std::cell::Cell;
 use std::io::IsTerminal as _;
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::Value;
@@ -44,15 +46,24 @@ impl Output {
     }
 }
 
-/// How far a verb has come, on standard error. Only for somebody who looks: standard error is a
-/// terminal and standard output is not, where the two would overwrite each other.
-pub(crate) struct Progress(ProgressBar);
+/// How often a plain line says how far a verb has come.
+const PLAIN_EVERY: Duration = Duration::from_secs(10);
+
+/// How far a verb has come, on standard error: a bar on a terminal (unless results go to the same
+/// one, where the two would overwrite each other), plain lines in a log, nothing beside JSON.
+pub(crate) struct Progress {
+    bar: ProgressBar,
+    unit: &'static str,
+    /// When the next plain line is due; `None` where there are none.
+    plain_at: Cell<Option<Instant>>,
+}
 
 impl Progress {
-    /// Progress in `unit`s, of which there are `total` where that is known.
-    pub(crate) fn new(total: Option<usize>, unit: &str) -> Self {
-        let shown = std::io::stderr().is_terminal() && !std::io::stdout().is_terminal();
-        let target = match shown {
+    /// Progress in `unit`s, of which there are `total` where that is known. `json` says that
+    /// results are for a program.
+    pub(crate) fn new(total: Option<usize>, unit: &'static str, json: bool) -> Self {
+        let terminal = std::io::stderr().is_terminal();
+        let target = match terminal && !std::io::stdout().is_terminal() {
             true => ProgressDrawTarget::stderr(),
             false => ProgressDrawTarget::hidden(),
         };
@@ -64,25 +75,40 @@ impl Progress {
         if let Ok(style) = ProgressStyle::with_template(&template) {
             bar.set_style(style);
         }
-        Self(bar)
+        let plain_at = Cell::new((!terminal && !json).then(|| Instant::now() + PLAIN_EVERY));
+        Self {
+            bar,
+            unit,
+            plain_at,
+        }
     }
 
     /// One more is done; so many failed.
     pub(crate) fn advance(&self, failed: usize) {
         if failed > 0 {
-            self.0.set_message(format!("{failed} failed"));
+            self.bar.set_message(format!("{failed} failed"));
         }
-        self.0.inc(1);
+        self.bar.inc(1);
+        if self.plain_at.get().is_some_and(|at| Instant::now() >= at) {
+            self.plain_at.set(Some(Instant::now() + PLAIN_EVERY));
+            let of = self
+                .bar
+                .length()
+                .map(|n| format!(" of {n}"))
+                .unwrap_or_default();
+            let (done, unit) = (self.bar.position(), self.unit);
+            eprintln!("{done}{of} {unit} done, {failed} failed");
+        }
     }
 
     /// Prints a line of talk without tearing the bar.
     pub(crate) fn say(&self, text: &str) {
-        self.0.suspend(|| eprintln!("{text}"));
+        self.bar.suspend(|| eprintln!("{text}"));
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        self.0.finish_and_clear();
+        self.bar.finish_and_clear();
     }
 }

@@ -14,10 +14,14 @@ fn lines(text: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn every_task_has_one_result() {
-    const TASKS: usize = 1_000;
+    const TASKS: usize = 10_000;
     let stage = Stage::new().await;
     stage.write("a.txt", "content\n");
-    let _workers = [stage.worker(&["-j4"]).await, stage.worker(&["-j4"]).await];
+    let _workers = [
+        stage.worker(&["-j4"]).await,
+        stage.worker(&["-j4"]).await,
+        stage.worker(&["-j4"]).await,
+    ];
     let task = json!({"command_type": "read", "payload": {"path": "a.txt"}});
     stage.write("tasks.ndjson", format!("{task}\n").repeat(TASKS));
     let done = stage.run(&["batch", "tasks.ndjson"]).await;

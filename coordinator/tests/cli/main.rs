@@ -6,3 +6,4 @@ mod map;
 mod search;
 mod stage;
 mod submit;
+mod trees;

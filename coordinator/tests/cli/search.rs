@@ -30,7 +30,7 @@ async fn stage() -> Stage {
 }
 
 /// What ripgrep prints, and its status. None, said loudly, where it is not installed.
-fn ripgrep(stage: &Stage, arguments: &[&str]) -> Option<(i32, Vec<u8>)> {
+pub(crate) fn ripgrep(stage: &Stage, arguments: &[&str]) -> Option<(i32, Vec<u8>)> {
     let output = Command::new("rg")
         .args(["--no-config", "-n", "--no-heading", "--sort", "path"])
         .args(arguments)

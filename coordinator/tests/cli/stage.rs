@@ -13,7 +13,9 @@ pub(crate) const SOON: Duration = Duration::from_secs(60);
 /// Where a test plays.
 pub(crate) struct Stage {
     pub(crate) server: Server,
-    dir: TempDir,
+    path: PathBuf,
+    /// Removed at the end, unless the test plays in a tree that was there before.
+    _dir: Option<TempDir>,
 }
 
 /// What a finished program leaves.
@@ -26,19 +28,30 @@ pub(crate) struct Done {
 
 impl Stage {
     pub(crate) async fn new() -> Self {
+        let dir = tempfile::tempdir().expect("a directory");
+        Self {
+            path: dir.path().canonicalize().expect("it exists"),
+            _dir: Some(dir),
+            ..Self::at(Path::new(".")).await
+        }
+    }
+
+    /// A stage in a tree that is there already and stays.
+    pub(crate) async fn at(tree: &Path) -> Self {
         Self {
             server: Server::start().await,
-            dir: tempfile::tempdir().expect("a directory"),
+            path: tree.canonicalize().expect("it exists"),
+            _dir: None,
         }
     }
 
     /// The directory that the workers see and the program runs in.
     pub(crate) fn path(&self) -> PathBuf {
-        self.dir.path().canonicalize().expect("it exists")
+        self.path.clone()
     }
 
     pub(crate) fn write(&self, path: &str, content: impl AsRef<[u8]>) {
-        let path = self.dir.path().join(path);
+        let path = self.path.join(path);
         fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
         fs::write(path, content).expect("a file");
     }

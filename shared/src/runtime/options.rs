@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 
 use super::context_file::{Context, ContextError};
 use super::credential::Credential;
@@ -74,17 +75,18 @@ pub struct ConnectOptions {
         long,
         global = true,
         env = "A3S_EMBEDDED",
+        value_parser = BoolishValueParser::new(),
         conflicts_with = "no_embedded"
     )]
     pub embedded: bool,
     /// Never start or join an embedded server
-    #[arg(long, global = true, env = "A3S_NO_EMBEDDED")]
+    #[arg(long, global = true, env = "A3S_NO_EMBEDDED", value_parser = BoolishValueParser::new())]
     pub no_embedded: bool,
     /// Where the embedded server keeps its store [default: ~/.local/state/a3s]
     #[arg(long, global = true, value_name = "DIR", env = "A3S_STATE_DIR")]
     pub state_dir: Option<PathBuf>,
     /// Wait for ever for the first connection instead of giving up after five seconds
-    #[arg(long, global = true, env = "A3S_WAIT_FOR_SERVER")]
+    #[arg(long, global = true, env = "A3S_WAIT_FOR_SERVER", value_parser = BoolishValueParser::new())]
     pub wait_for_server: bool,
     /// How long one attempt at the first connection may take.
     #[arg(skip = DEFAULT_CONNECT_TIMEOUT)]

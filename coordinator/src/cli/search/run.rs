@@ -145,7 +145,7 @@ impl<'a> Printer<'a> {
             files,
             output: Output::new(),
             join: Join::new(plan.query.has_groups()),
-            progress: Progress::new(Some(tasks), "tasks"),
+            progress: Progress::new(Some(tasks), "tasks", plan.json),
             stats: Stats::default(),
             began: Instant::now(),
             matched: false,
