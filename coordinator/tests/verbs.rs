@@ -16,7 +16,7 @@ use a3s_shared::protocol::{
 use a3s_shared::runtime::{Role, connect};
 use a3s_testkit::eventually;
 use serde_json::{Value, json};
-use stage::{Done, SOON, Stage};
+use stage::{Done, SOON, Stage, finish};
 
 const EXECUTE: SessionLane = SessionLane::Execute;
 
@@ -52,9 +52,24 @@ impl Bench {
     }
 
     async fn submit(&self, command_type: &str, payload: Value) -> String {
+        let id: String = Token::unique().into();
+        let route = Route::Pool("default".into());
+        self.submit_to("s", &route, &id, command_type, payload)
+            .await;
+        id
+    }
+
+    async fn submit_to(
+        &self,
+        session: &str,
+        route: &Route,
+        id: &str,
+        command_type: &str,
+        payload: Value,
+    ) {
         let task = ExternalTask {
-            task_id: Token::unique().into(),
-            session_id: "s".into(),
+            task_id: id.into(),
+            session_id: session.into(),
             lane: EXECUTE,
             command_type: command_type.into(),
             payload,
@@ -66,12 +81,11 @@ impl Bench {
             retry: RetryPolicy::none(),
             encoding: Encoding::MessagePack,
             traceparent: None,
-            message_id: None,
+            // Ids are unique in a session; the broker's window is over all sessions.
+            message_id: Some(Token::unique().into()),
         };
-        let route = Route::Pool("default".into());
-        let accepted = self.broker.submit(&task, &route, &options).await;
+        let accepted = self.broker.submit(&task, route, &options).await;
         accepted.expect("accepted");
-        task.task_id
     }
 
     async fn bash(&self, command: &str) -> String {
@@ -301,6 +315,34 @@ async fn stats_count_what_is_queued_and_what_runs() {
         (!left).then_some(()).ok_or(format!("{stats:?}"))
     })
     .await;
+}
+
+#[tokio::test]
+async fn tasks_for_a_sessions_own_workers_are_seen_too() {
+    let bench = Bench::new().await;
+    let settings = Settings::default();
+    let made = bench.broker.ensure_own("mine", [2; 4], &settings).await;
+    made.expect("its consumers");
+    let pool = Route::Pool("default".into());
+    for (session, route) in [("mine", &Route::Own), ("other", &pool)] {
+        let payload = json!({ "command": "true" });
+        bench.submit_to(session, route, "t", "bash", payload).await;
+    }
+    let stats = bench.json(&["stats", "--session", "mine", "--json"]).await;
+    assert_eq!(stats[0]["queued"], 1);
+    assert_eq!(stats[0]["lanes"][0]["route"], "own");
+    let done = bench.stage.run(&["task", "cancel", "t"]).await;
+    assert_eq!(done.status, 2, "{done:?}");
+    assert!(done.stderr.contains("mine, other"), "{done:?}");
+    let cancel = bench
+        .stage
+        .coordinator(&["task", "cancel", "t", "--session", "mine"]);
+    let done = finish(cancel.env("A3S_JSON", "1").start()).await;
+    let ended: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    assert_eq!(ended["outcome"], "cancelled");
+    let listed = bench.json(&["task", "ls", "--json"]).await;
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0]["session_id"], "other");
 }
 
 #[tokio::test]

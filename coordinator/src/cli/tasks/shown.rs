@@ -71,10 +71,10 @@ pub(super) fn describe(id: &str, found: &Found) -> String {
             format!("{} ({by}){}", result.outcome(), error.unwrap_or_default())
         }
         (None, Some(task)) => format!(
-            "{}, its deadline {}",
+            "{}, deadline {}",
             match (&found.record.claim, task.place.word()) {
                 (Some(claim), _) => format!("started once, by {}", claim.worker_id),
-                (None, word) => format!("{word} since {}", ago(task.stored.stored_at_ms, now)),
+                (None, word) => format!("{word}, stored {}", ago(task.stored.stored_at_ms, now)),
             },
             ahead(task.deadline_ms(), now)
         ),
