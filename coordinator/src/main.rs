@@ -2,6 +2,7 @@
 
 mod batch;
 mod cli;
+mod inspect;
 mod map;
 mod search;
 

@@ -2,7 +2,7 @@
 
 use a3s_coordinator::Coordinator;
 use a3s_shared::broker::Settings;
-use a3s_shared::protocol::Serves;
+use a3s_shared::protocol::{DEFAULT_POOL, Serves};
 use a3s_shared::runtime::{self, ConnectOptions, Connection, LogOptions, Role, Shutdown};
 use clap::Args;
 
@@ -66,6 +66,15 @@ impl App {
         app.workers.stop().await;
         app.coordinator.close().await;
         outcome
+    }
+
+    /// As [`run`](Self::run), for verbs that submit nothing.
+    pub(crate) async fn look(
+        globals: &Globals,
+        work: impl AsyncFnOnce(&Self) -> Result<u8, Failure>,
+    ) -> Result<u8, Failure> {
+        let serves = Serves::Pool(DEFAULT_POOL.to_owned());
+        Self::run(globals, &serves, work).await
     }
 
     async fn start(globals: &Globals, serves: &Serves) -> Result<Self, Failure> {

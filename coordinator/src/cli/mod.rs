@@ -4,15 +4,20 @@
 //! * [`local_workers`]: the processes of `--local-workers`.
 //! * [`feed`], [`pump`] and [`order`]: many tasks at a time, their results in order.
 //! * [`output`], [`failure`]: data, talk, exit statuses. [`duration`], [`payload`]: what is typed.
+//! * [`listing`], [`moment`]: rows and times for people.
 
 mod app;
 mod batch;
+mod dlq;
 mod duration;
 mod env;
 mod failure;
 mod feed;
+mod lanes;
+mod listing;
 mod local_workers;
 mod map;
+mod moment;
 mod order;
 mod output;
 mod payload;
@@ -20,8 +25,12 @@ mod pump;
 mod search;
 mod serve;
 mod session;
+mod sessions;
+mod stats;
 mod submit;
 mod task;
+mod tasks;
+mod watch;
 mod workers;
 
 use a3s_shared::runtime::telemetry;
@@ -64,6 +73,15 @@ enum Verb {
     Search(search::Search),
     Map(map::Map),
     Workers(workers::Workers),
+    #[command(name = "session")]
+    Sessions(sessions::Sessions),
+    #[command(name = "task")]
+    Tasks(tasks::Tasks),
+    #[command(name = "lane")]
+    Lanes(lanes::Lanes),
+    Stats(stats::Stats),
+    Watch(watch::Watch),
+    Dlq(dlq::Dlq),
 }
 
 /// Does what the command line says; the result is the exit status.
@@ -80,6 +98,12 @@ pub(crate) async fn run(cli: Cli) -> u8 {
         Verb::Search(verb) => (verb.run(globals).await, Some(search::ERROR)),
         Verb::Map(verb) => (verb.run(globals).await, Some(map::ERROR)),
         Verb::Workers(verb) => (verb.run(globals).await, None),
+        Verb::Sessions(verb) => (verb.run(globals).await, None),
+        Verb::Tasks(verb) => (verb.run(globals).await, None),
+        Verb::Lanes(verb) => (verb.run(globals).await, None),
+        Verb::Stats(verb) => (verb.run(globals).await, None),
+        Verb::Watch(verb) => (verb.run(globals).await, None),
+        Verb::Dlq(verb) => (verb.run(globals).await, None),
     };
     outcome.unwrap_or_else(|failure| report(&failure, other))
 }

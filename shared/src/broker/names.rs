@@ -137,6 +137,12 @@ impl Names {
         }
     }
 
+    /// All subjects of a session (`*`: of all sessions); in a stream of tasks, all its tasks.
+    #[must_use]
+    pub fn of_session(&self, session: &str) -> String {
+        format!("{}.{session}.>", self.prefix)
+    }
+
     /// Reads a task's subject back; `None` when it is none.
     #[must_use]
     pub fn parse_task(&self, subject: &str) -> Option<TaskAddress> {
