@@ -114,7 +114,6 @@ async fn a_task_whose_time_is_over_holds_no_slot_after_a_restart() {
         retry: RetryPolicy::none(),
         encoding: Encoding::Json,
         traceparent: None,
-        message_id: None,
     };
     let first = bench.external("s").await;
     bench

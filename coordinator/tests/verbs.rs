@@ -81,8 +81,6 @@ impl Bench {
             retry: RetryPolicy::none(),
             encoding: Encoding::MessagePack,
             traceparent: None,
-            // Ids are unique in a session; the broker's window is over all sessions.
-            message_id: Some(Token::unique().into()),
         };
         let accepted = self.broker.submit(&task, route, &options).await;
         accepted.expect("accepted");

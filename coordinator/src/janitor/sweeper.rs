@@ -99,7 +99,6 @@ mod tests {
             retry: RetryPolicy::default(),
             encoding: Encoding::Json,
             traceparent: None,
-            message_id: None,
         };
         let route = Route::Pool("default".to_owned());
         broker

@@ -167,7 +167,6 @@ impl Core {
                 .unwrap_or_else(by_effect),
             encoding: self.encoding,
             traceparent: None,
-            message_id: None,
         }
     }
 }

@@ -110,7 +110,12 @@ fn replay_headers(letter: &DeadLetter, body: &[u8]) -> TaskHeaders {
         .and_then(|b| b.timeout_ms)
         .unwrap_or(REPLAY_TIMEOUT_MS);
     TaskHeaders {
-        message_id: Some(format!("{}.r{}", letter.task_id, Token::unique())),
+        message_id: Some(format!(
+            "{}.{}.r{}",
+            letter.session_id,
+            letter.task_id,
+            Token::unique()
+        )),
         deadline_ms: Some(clock::now_ms().saturating_add(timeout)),
         ..old
     }

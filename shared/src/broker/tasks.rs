@@ -25,8 +25,6 @@ pub struct TaskOptions {
     pub encoding: Encoding,
     /// W3C trace context.
     pub traceparent: Option<String>,
-    /// The id in the duplicate window. Default: the task id.
-    pub message_id: Option<String>,
 }
 
 /// The broker's word that it has a task.
@@ -95,12 +93,9 @@ impl Broker {
             None
         };
         let headers = TaskHeaders {
-            message_id: Some(
-                options
-                    .message_id
-                    .clone()
-                    .unwrap_or_else(|| task.task_id.clone()),
-            ),
+            // The duplicate window is the stream's: with the session, because an id that a caller
+            // chose may be in use in another one.
+            message_id: Some(format!("{}.{}", task.session_id, task.task_id)),
             reply_to: Some(self.names().result(&task.session_id, &task.task_id)),
             deadline_ms: Some(task.deadline_ms),
             retry: Some(options.retry),

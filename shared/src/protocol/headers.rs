@@ -2,7 +2,8 @@
 
 use super::{Effect, Encoding, RetryPolicy, SessionLane, clock};
 
-/// Names a message for the broker's duplicate window: the task id, with `.r<n>` for replay `n`.
+/// Names a message for the broker's duplicate window: `<session>.<task id>`, and `.r<anything new>`
+/// for a replay.
 pub const MESSAGE_ID: &str = "Nats-Msg-Id";
 /// The subject of the result. JetStream uses the reply field itself.
 pub const REPLY_TO: &str = "A3s-Reply-To";

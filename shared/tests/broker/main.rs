@@ -74,7 +74,6 @@ fn options() -> TaskOptions {
         retry: RetryPolicy::default(),
         encoding: Encoding::Json,
         traceparent: None,
-        message_id: None,
     }
 }
 

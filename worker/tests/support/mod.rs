@@ -144,7 +144,6 @@ impl Rig {
             retry: job.retry,
             encoding: job.encoding,
             traceparent: None,
-            message_id: None,
         };
         self.broker
             .submit(&task, &job.route, &options)
