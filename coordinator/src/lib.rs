@@ -40,3 +40,8 @@ pub use metrics::{HistogramStats, MetricsSnapshot};
 pub use retry::with_retry;
 pub use session::{MAX_WAITING, Session, SessionBuilder};
 pub use stats::{LaneStatus, SessionQueueStats};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
