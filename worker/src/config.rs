@@ -78,7 +78,11 @@ impl Default for WorkerConfig {
 }
 
 impl WorkerConfig {
-    pub(crate) fn check(&self) -> Result<(), ConfigError> {
+    /// Checks it, as [`Worker::start`](crate::worker::Worker::start) does too.
+    ///
+    /// # Errors
+    /// [`ConfigError`]: what cannot work, and what can.
+    pub fn check(&self) -> Result<(), ConfigError> {
         validate_token("worker id", &self.worker_id)?;
         match &self.serves {
             Serves::Session(session) => validate_token("session id", session)?,

@@ -37,6 +37,9 @@ async fn serve(args: Args, shutdown: Shutdown) -> ExitCode {
         Err(error) => return fail(USAGE, &error),
     };
     let config = args.config();
+    if let Err(error) = config.check() {
+        return fail(USAGE, &error);
+    }
     let role = Role::worker(format!("a3s-worker {}", config.worker_id));
     let connection = tokio::select! {
         connection = connect(&args.connect, &role) => match connection {
