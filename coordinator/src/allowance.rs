@@ -93,7 +93,10 @@ impl Allowance {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::rate::RateLimit;
 
     /// Asks, and is granted everything.
     fn ask(allowance: &mut Allowance, now: Instant) -> u64 {
@@ -145,5 +148,45 @@ mod tests {
         allowance.granted(0, wait, now);
         assert_eq!(allowance.take(now), Err(Pause::Until(now + wait)));
         assert_eq!(allowance.take(now + wait), Err(Pause::Ask(1)));
+    }
+
+    proptest! {
+        /// Two processes share a bucket, and want to start some tasks every now and then.
+        #[test]
+        fn no_window_sees_more_starts_than_the_limit_and_the_inflow(
+            operations in 1_u64..3_000,
+            steps in prop::collection::vec((0_u64..40, 0_usize..2, 0_u64..80), 1..80),
+        ) {
+            let limit = RateLimit { operations, per: Duration::from_secs(1) };
+            let epoch = Instant::now();
+            let mut bucket = limit.full(0);
+            let mut processes = [0, 1].map(|_| Allowance::new(limit.most_ahead()));
+            let (mut now_ms, mut starts) = (0, Vec::new());
+            for (pause, process, tasks) in steps {
+                now_ms += pause;
+                let now = epoch + Duration::from_millis(now_ms);
+                let allowance = &mut processes[process];
+                let mut started = 0;
+                while started < tasks {
+                    match allowance.take(now) {
+                        Ok(()) => started += 1,
+                        Err(Pause::Ask(wanted)) => {
+                            let taken = limit.take(&mut bucket, wanted, now_ms);
+                            allowance.granted(taken, limit.wait(&bucket, now_ms), now);
+                        }
+                        Err(_) => break,
+                    }
+                }
+                starts.push((now_ms, started));
+            }
+            for (first, (begin, _)) in starts.iter().enumerate() {
+                let mut count = 0;
+                for (end, started) in &starts[first..] {
+                    count += started;
+                    let most = operations as f64 * (1.0 + (end - begin) as f64 / 1_000.0);
+                    prop_assert!(count as f64 <= most + 1e-6, "{count} in {} ms", end - begin);
+                }
+            }
+        }
     }
 }

@@ -200,7 +200,7 @@ async fn ten_thousand_queued_tasks_do_not_delay_another_session() {
 }
 
 #[tokio::test]
-async fn two_hundred_sessions_share_two_workers_and_a_connection() {
+async fn two_hundred_sessions_of_one_process_run_side_by_side() {
     let floor = Floor::open(&[]).await;
     fs::write(floor.workspace.path().join("a.txt"), "content\n").expect("written");
     let mut sessions = JoinSet::new();
