@@ -72,7 +72,7 @@ impl RateLimit {
     /// The most tokens worth taking before there are tasks for them; zero unless the limit is so
     /// fast that a request for each of them would slow it down.
     pub(crate) fn most_ahead(&self) -> u64 {
-        let inflow = self.operations * as_ms(HOLD) / as_ms(self.per).max(1);
+        let inflow = self.operations.saturating_mul(as_ms(HOLD)) / as_ms(self.per).max(1);
         let most = inflow.min(self.operations / 50);
         if most < 2 { 0 } else { most }
     }
@@ -126,6 +126,7 @@ mod tests {
         };
         assert_eq!((ahead(5, 1), ahead(99, 1), ahead(30, 3_600)), (0, 0, 0));
         assert_eq!((ahead(1_000, 1), ahead(60_000, 60)), (20, 20));
+        assert!(ahead(u64::MAX, 1) > 0);
     }
 
     proptest! {

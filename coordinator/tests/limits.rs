@@ -111,6 +111,22 @@ async fn a_fast_limit_does_not_cost_a_request_a_task() {
 }
 
 #[tokio::test]
+async fn a_limit_goes_on_when_the_broker_comes_back() {
+    let mut bench = Bench::start().await;
+    let session = limited(&bench.coordinator, 5).await;
+    let starts = Starts::default();
+    run(&session, 1, &starts, 0).await;
+    bench.server.kill();
+    let note = Note(Arc::clone(&starts), 0);
+    let mut handle = session.submit(QUERY, note).await.expect("taken");
+    let early = timeout(Duration::from_millis(300), &mut handle).await;
+    assert!(early.is_err(), "it started without a token");
+    bench.server.start_again().await;
+    let result = timeout(SOON, handle).await.expect("bounded");
+    assert!(result.expect("a result").success);
+}
+
+#[tokio::test]
 async fn stats_count_what_the_broker_has_of_all_processes() {
     for route in [Route::Pool("default".into()), Route::Own] {
         let bench = Bench::start().await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use a3s_shared::broker::{Broker, BrokerError};
 use a3s_shared::protocol::clock;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::core::Core;
 use crate::rate::RateLimit;
@@ -17,6 +17,9 @@ const TRIES: usize = 5;
 
 /// The wait after that.
 const CROWDED: Duration = Duration::from_millis(20);
+
+/// How long the broker may take. A request that is lost with its connection is never answered.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 
 /// The wait after an error.
 const RETRY_AFTER: Duration = Duration::from_millis(500);
@@ -28,9 +31,20 @@ const JITTER_MS: u64 = 20;
 /// Takes up to `wanted` tokens, and starts what they allow.
 pub(super) async fn fetch(core: Arc<Core>, wanted: u64) {
     let Some(limit) = core.plan.rate else { return };
-    let taken = take(&core.hub.broker, &core.id, &limit, wanted).await;
-    let (tokens, wait) = taken.unwrap_or_else(|error| {
-        tracing::warn!(session.id = core.id, %error, "the rate limit is unknown: nothing starts");
+    let taken = take(&core.hub.broker, &core.id, &limit, wanted);
+    let answer = match timeout(ANSWER_WITHIN, taken).await {
+        Ok(Ok(taken)) => Ok(taken),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(format!(
+            "no answer from the broker within {ANSWER_WITHIN:?}"
+        )),
+    };
+    let (tokens, wait) = answer.unwrap_or_else(|error| {
+        tracing::warn!(
+            session.id = core.id,
+            error,
+            "the rate limit is unknown: nothing starts"
+        );
         (0, RETRY_AFTER)
     });
     let wait = wait + Duration::from_millis(rand::random_range(0..JITTER_MS));
