@@ -4,13 +4,14 @@
 //! * [`Coordinator`]: a process; one connection, one view of the fleet. [`Session`]: four lanes
 //!   of tasks; `session` has its own map. [`TaskHandle`]: a task's result to be.
 //! * [`SessionQueueConfig`], [`SessionCommand`], [`Task`]: what a user says.
-//! * `scheduler`, `boost`, `rate`, `alerts`, `unserved`: the decisions, pure.
+//! * `scheduler`, `boost`, `rate`, `allowance`, `alerts`, `unserved`: the decisions, pure.
 //! * `metrics`, `stats`: what can be seen. `alarms`: one timer for all sessions;
 //!   `records`: one watch on what other processes do to them; `janitor`: clears up after tasks
 //!   that no worker can finish.
 
 mod alarms;
 mod alerts;
+mod allowance;
 mod boost;
 mod command;
 mod config;

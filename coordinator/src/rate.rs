@@ -2,27 +2,26 @@
 //!
 //! A token is taken when a task is about to start, never before, so idle time costs none. The
 //! bucket is full at the beginning and fills evenly.
+//!
+//! The bucket itself is at the broker, one for all processes of a session. Under a fast limit
+//! they take some tokens ahead of the tasks, and keep them for [`HOLD`] at most. What may flow
+//! in during that time is left out of the bucket's size, so that no window of time, however it is
+//! chosen, sees more starts than the limit's operations and the inflow.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use a3s_shared::broker::Bucket;
+
+/// How long a token may be kept before it is used.
+pub(crate) const HOLD: Duration = Duration::from_millis(20);
 
 /// So many operations in such a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct RateLimit {
-    /// The size of the bucket; at least 1.
+    /// The most that may start at once; at least 1.
     pub(crate) operations: u64,
-    /// The time in which an empty bucket becomes full.
+    /// The time in which as many more may start.
     pub(crate) per: Duration,
-}
-
-/// What is in a bucket, and since when.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Bucket {
-    /// Tokens at `at_ms`; fractions of one included.
-    pub(crate) tokens: f64,
-    /// The time of the last change, in milliseconds of the clock that the caller uses.
-    pub(crate) at_ms: u64,
 }
 
 impl RateLimit {
@@ -58,21 +57,38 @@ impl RateLimit {
             return Duration::ZERO;
         }
         // One millisecond more than the exact time, which rounding would make too short.
-        self.per.mul_f64(missing / self.size()) + Duration::from_millis(1)
+        self.per.mul_f64(missing / as_f64(self.operations)) + Duration::from_millis(1)
     }
 
     /// Adds what has flowed in since the last change. A clock that went back adds nothing.
     fn refill(&self, bucket: &mut Bucket, now_ms: u64) {
         let elapsed_ms = now_ms.saturating_sub(bucket.at_ms);
         let per_ms = self.per.as_secs_f64() * 1_000.0;
-        let inflow = as_f64(elapsed_ms) / per_ms * self.size();
+        let inflow = as_f64(elapsed_ms) / per_ms * as_f64(self.operations);
         bucket.tokens = (bucket.tokens + inflow).min(self.size());
         bucket.at_ms = bucket.at_ms.max(now_ms);
     }
 
-    fn size(&self) -> f64 {
-        as_f64(self.operations)
+    /// The most tokens worth taking before there are tasks for them; zero unless the limit is so
+    /// fast that a request for each of them would slow it down.
+    pub(crate) fn most_ahead(&self) -> u64 {
+        let inflow = self.operations.saturating_mul(as_ms(HOLD)) / as_ms(self.per).max(1);
+        let most = inflow.min(self.operations / 50);
+        if most < 2 { 0 } else { most }
     }
+
+    fn size(&self) -> f64 {
+        let held = match self.most_ahead() {
+            0 => 0,
+            // One more for the fraction that was cut off.
+            most => most + 1,
+        };
+        as_f64(self.operations - held)
+    }
+}
+
+fn as_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[expect(
@@ -100,6 +116,17 @@ mod tests {
         let wait = limit.wait(&bucket, 0);
         assert_eq!(wait, Duration::from_millis(101));
         assert_eq!(limit.take(&mut bucket, 1, 101), 1);
+    }
+
+    #[test]
+    fn only_fast_limits_take_ahead() {
+        let ahead = |operations, seconds| {
+            let per = Duration::from_secs(seconds);
+            RateLimit { operations, per }.most_ahead()
+        };
+        assert_eq!((ahead(5, 1), ahead(99, 1), ahead(30, 3_600)), (0, 0, 0));
+        assert_eq!((ahead(1_000, 1), ahead(60_000, 60)), (20, 20));
+        assert!(ahead(u64::MAX, 1) > 0);
     }
 
     proptest! {

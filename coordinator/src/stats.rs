@@ -1,4 +1,7 @@
 //! What waits and what runs in a session at one moment.
+//!
+//! What waits is known here alone: each process of a session holds its own. What is queued or
+//! runs at workers is known to the broker, for all processes of the session together.
 
 use std::collections::BTreeMap;
 
@@ -12,8 +15,14 @@ pub struct LaneStatus {
     pub lane: SessionLane,
     /// Tasks that wait in this process for their turn.
     pub pending: usize,
-    /// Tasks that are queued at the broker or run.
+    /// Tasks that this process runs, and those of all processes of the session that are queued
+    /// at the broker or with workers. One that has just ended counts until its worker has
+    /// acknowledged it.
     pub active: usize,
+    /// Those of the active that run: in this process or with workers. `None` when that is not
+    /// known, as in a pool, where the broker does not say whose tasks the workers have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running: Option<usize>,
     /// Most tasks that may be queued or run.
     pub max_concurrency: usize,
     /// Who handles tasks that are submitted now.
@@ -25,9 +34,11 @@ pub struct LaneStatus {
 pub struct SessionQueueStats {
     /// Tasks that wait in this process, over all lanes.
     pub total_pending: usize,
-    /// Tasks that are queued at the broker or run, over all lanes.
+    /// Tasks that are queued at the broker or run, over all lanes; of what is at the broker, also
+    /// those that other processes of the session submitted.
     pub total_active: usize,
-    /// External tasks without a result: waiting, queued or running.
+    /// External tasks that wait in this process, and those of all processes of the session that
+    /// are queued or run.
     pub external_pending: usize,
     /// By the lane's name: `"Query"`.
     pub lanes: BTreeMap<String, LaneStatus>,

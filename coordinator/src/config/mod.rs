@@ -67,8 +67,8 @@ pub struct SessionQueueConfig {
     /// this process is not tried again.
     #[serde(alias = "retry_policy", skip_serializing_if = "Option::is_none")]
     pub retry_policy: Option<RetryPolicyConfig>,
-    /// How many tasks are started per time; each process of a session counts for itself.
-    /// Default: unlimited.
+    /// How many tasks are started per time, by all processes of the session together: each of
+    /// them should say the same. While the broker is away, none starts. Default: unlimited.
     #[serde(alias = "rate_limit", skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimitConfig>,
     /// Whether waiting tasks overtake higher lanes as their time runs out. Default: no.

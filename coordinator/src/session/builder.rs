@@ -7,7 +7,6 @@ use std::time::Duration;
 use a3s_shared::protocol::{DEFAULT_POOL, Encoding, Route, validate_token};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore, watch};
-use tokio::time::Instant;
 
 use super::core::Core;
 use super::reports::Reports;
@@ -128,7 +127,7 @@ impl SessionBuilder {
     fn core(self, route: Route, plan: Plan) -> Arc<Core> {
         Arc::new(Core {
             reports: Reports::new(self.hub.broker.clone()),
-            state: Mutex::new(State::new(&plan, Instant::now())),
+            state: Mutex::new(State::new(&plan)),
             id: self.id,
             route,
             encoding: self.encoding,

@@ -7,18 +7,19 @@ use std::sync::atomic::AtomicU64;
 use a3s_shared::protocol::{Encoding, Route, TaskResult};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore, watch};
-use tokio::time::{Duration, Instant};
+use tokio::time::{Duration, Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::job::{How, Job};
 use super::reports::{Reports, Scope};
 use super::state::{Due, State};
-use super::{external, host, local};
+use super::{external, host, local, tokens};
 use crate::config::Plan;
 use crate::coordinator::Hub;
 use crate::error::TaskError;
 use crate::handle::Answer;
 use crate::metrics::Count;
+use crate::stats::SessionQueueStats;
 
 /// What a session is made of. Shared by its handles and by its running tasks.
 pub(crate) struct Core {
@@ -42,6 +43,9 @@ pub(crate) struct Core {
     pub(super) results: Mutex<Option<AbortOnDropHandle<()>>>,
     pub(super) workers: OnceCell<Option<AbortOnDropHandle<()>>>,
 }
+
+/// How long the broker may take to say what it has, before its word is done without.
+const STATS_WITHIN: Duration = Duration::from_secs(2);
 
 /// How a started task left the hands of who ran it.
 pub(super) enum End {
@@ -69,6 +73,9 @@ impl Core {
     fn perform(self: &Arc<Self>, due: Due) {
         if let Some(at) = due.alarm {
             self.hub.alarms.set(at, Arc::downgrade(self));
+        }
+        if let Some(wanted) = due.ask {
+            tokio::spawn(tokens::fetch(Arc::clone(self), wanted));
         }
         for (lane, edge) in due.edges {
             self.tell_edge(lane, edge);
@@ -142,7 +149,10 @@ async fn run(core: Arc<Core>, mut job: Job) {
     let (job, end) = match job.how {
         How::Internal | How::Hybrid | How::Callback(_) => local::run(&core, job).await,
         How::External if to_host => host::run(&core, job).await,
-        How::External => external::run(&core, job).await,
+        How::External => {
+            core.note_published(&job);
+            external::run(&core, job).await
+        }
     };
     match end {
         End::Over { answer, told } => core.finish(job, answer, told),
@@ -160,6 +170,27 @@ impl Core {
             self.settle(job, answer, false);
         }
         self.pump();
+    }
+
+    /// The task is the broker's from now on.
+    fn note_published(&self, job: &Job) {
+        if let Some(entry) = self.state.lock().outstanding.get_mut(&job.task.task_id) {
+            entry.published = true;
+        }
+    }
+
+    /// What waits and runs, after asking the broker, for a moment at most.
+    pub(super) async fn stats(&self) -> SessionQueueStats {
+        let asked = self.hub.broker.backlog(&self.id, &self.route);
+        let backlog = match timeout(STATS_WITHIN, asked).await {
+            Ok(Ok(backlog)) => Some(backlog),
+            Ok(Err(error)) => {
+                tracing::debug!(session.id = self.id, %error, "the broker's count is unknown");
+                None
+            }
+            Err(_) => None,
+        };
+        self.state.lock().stats(backlog)
     }
 
     /// Why a task of a closed session has no result.

@@ -6,6 +6,7 @@
 //! * `core`: starts what `state` says, and tells how each task ended.
 //! * `external`, `local`, `host`: the three ways a task is run; `bury` keeps what failed for good.
 //!   `job` is a task on its way.
+//! * `tokens`: the rate limit, taken from the broker, where all processes share it.
 //! * `control`: cancel, pause, resume, and what other processes want.
 //! * `results`: results from the broker, given to those who wait. `reports`: events.
 //! * `close`: the end of it.
@@ -25,6 +26,7 @@ mod reports;
 mod results;
 mod state;
 mod submit;
+mod tokens;
 
 use std::sync::Arc;
 
@@ -132,9 +134,10 @@ impl Session {
         self.core.complete_from_host(task_id, result)
     }
 
-    /// What waits and what is queued or runs, as this process knows it.
+    /// What waits in this process, and what is queued or runs, as the broker counts it. When the
+    /// broker does not answer within 2 s or does not permit it: as this process knows it.
     pub async fn queue_stats(&self) -> SessionQueueStats {
-        self.core.state.lock().stats()
+        self.core.stats().await
     }
 
     /// Counters and latencies; None unless the configuration enables them.

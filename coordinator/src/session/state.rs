@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use a3s_shared::broker::Backlog;
 use a3s_shared::protocol::{LaneHandlerConfig, SessionLane};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::Instant;
@@ -10,9 +11,9 @@ use tokio::time::Instant;
 use super::host::HostTasks;
 use super::job::{ExternalHandler, How, Job, Signal};
 use crate::alerts::{Alert, DepthAlerts};
+use crate::allowance::{Allowance, Pause};
 use crate::config::Plan;
 use crate::metrics::{Metrics, MetricsSnapshot};
-use crate::rate::{Bucket, RateLimit};
 use crate::scheduler::{Edge, Scheduler, Ticket, Waiting};
 use crate::stats::{LaneStatus, SessionQueueStats};
 
@@ -26,7 +27,7 @@ pub(super) struct State {
     pub(super) host: HostTasks,
     pub(super) metrics: Option<Metrics>,
     alerts: Option<DepthAlerts>,
-    rate: Option<Rate>,
+    pub(super) allowance: Option<Allowance>,
     /// When the next alarm rings; None when none is set.
     alarm: Option<Instant>,
 }
@@ -36,19 +37,13 @@ pub(super) struct State {
 pub(super) struct Outstanding {
     pub(super) lane: SessionLane,
     pub(super) external: bool,
+    /// Whether it was given to the broker: it counts what is queued there.
+    pub(super) published: bool,
     /// In the broker's time, milliseconds since 1970.
     pub(super) deadline_ms: u64,
     /// Where it waits; None once it has started.
     pub(super) ticket: Option<Ticket>,
     pub(super) signals: mpsc::Sender<Signal>,
-}
-
-/// A rate limit at work. Its clock starts with the session.
-#[derive(Debug)]
-struct Rate {
-    limit: RateLimit,
-    bucket: Bucket,
-    epoch: Instant,
 }
 
 /// What is to be done now.
@@ -60,6 +55,8 @@ pub(super) struct Due {
     pub(super) expired: Vec<Job>,
     /// When to ask again, if nothing happens before.
     pub(super) alarm: Option<Instant>,
+    /// So many tokens of the rate limit to ask the broker for.
+    pub(super) ask: Option<u64>,
     /// Lanes that came under pressure, or out of it.
     pub(super) edges: Vec<(SessionLane, Edge)>,
     /// Alerts to raise.
@@ -68,7 +65,7 @@ pub(super) struct Due {
 
 impl State {
     /// An empty session.
-    pub(super) fn new(plan: &Plan, now: Instant) -> Self {
+    pub(super) fn new(plan: &Plan) -> Self {
         Self {
             scheduler: Scheduler::new(plan.caps, plan.boost, plan.pressure),
             outstanding: HashMap::new(),
@@ -77,11 +74,7 @@ impl State {
             host: HostTasks::default(),
             metrics: plan.metrics.then(Metrics::new),
             alerts: plan.alerts.then(DepthAlerts::default),
-            rate: plan.rate.map(|limit| Rate {
-                limit,
-                bucket: limit.full(0),
-                epoch: now,
-            }),
+            allowance: plan.rate.map(|limit| Allowance::new(limit.most_ahead())),
             alarm: None,
         }
     }
@@ -111,17 +104,22 @@ impl State {
         let mut due = Due::default();
         self.observe(&mut due);
         due.expired = self.scheduler.expire(now);
-        let pause = self.start_what_may(now, &mut due.start);
-        due.alarm = self.next_alarm(pause);
+        let mut next = None;
+        match self.start_what_may(now, &mut due.start) {
+            Some(Pause::Ask(wanted)) => due.ask = Some(wanted),
+            Some(Pause::Until(at)) => next = Some(at),
+            Some(Pause::Asked) | None => {}
+        }
+        due.alarm = self.next_alarm(next);
         self.observe(&mut due);
         due
     }
 
-    /// Starts tasks until none may start; says when the rate limit lets the next one.
-    fn start_what_may(&mut self, now: Instant, start: &mut Vec<Job>) -> Option<Instant> {
+    /// Starts tasks until none may start; says what the rate limit waits for, if it is that.
+    fn start_what_may(&mut self, now: Instant, start: &mut Vec<Job>) -> Option<Pause> {
         while self.scheduler.ready(now).is_some() {
-            if let Some(rate) = &mut self.rate
-                && let Err(pause) = rate.take(now)
+            if let Some(allowance) = &mut self.allowance
+                && let Err(pause) = allowance.take(now)
             {
                 return Some(pause);
             }
@@ -172,20 +170,36 @@ impl State {
         }
     }
 
-    /// The four lanes now.
-    pub(super) fn stats(&self) -> SessionQueueStats {
-        let lanes = SessionLane::ALL.map(|lane| LaneStatus {
-            lane,
-            pending: self.scheduler.waiting(lane),
-            active: self.scheduler.active(lane),
-            max_concurrency: self.scheduler.cap(lane),
-            handler_mode: self.handlers[lane.index()].mode,
+    /// The four lanes now. Without `backlog`, the broker's word, as far as this process knows.
+    pub(super) fn stats(&self, backlog: Option<[Backlog; 4]>) -> SessionQueueStats {
+        let mut published = [0; 4];
+        let mut external = 0;
+        for task in self.outstanding.values() {
+            published[task.lane.index()] += usize::from(task.published);
+            external += usize::from(task.external && !task.published);
+        }
+        let lanes = SessionLane::ALL.map(|lane| {
+            let (ours, backlog) = (
+                published[lane.index()],
+                backlog.map(|all| all[lane.index()]),
+            );
+            // What is on its way is not stored yet, and others' tasks are stored: the larger
+            // number is the better one.
+            let at_broker = ours.max(backlog.map_or(0, |backlog| backlog.stored));
+            let here = self.scheduler.active(lane).saturating_sub(ours);
+            external += at_broker;
+            let with_workers = backlog.and_then(|backlog| backlog.running);
+            LaneStatus {
+                lane,
+                pending: self.scheduler.waiting(lane),
+                active: here + at_broker,
+                running: with_workers
+                    .or((at_broker == 0).then_some(0))
+                    .map(|n| n + here),
+                max_concurrency: self.scheduler.cap(lane),
+                handler_mode: self.handlers[lane.index()].mode,
+            }
         });
-        let external = self
-            .outstanding
-            .values()
-            .filter(|task| task.external)
-            .count();
         SessionQueueStats::of(lanes, external)
     }
 
@@ -210,17 +224,5 @@ impl State {
     pub(super) fn how(&self, lane: SessionLane) -> How {
         let mode = self.handlers[lane.index()].mode;
         How::of(mode, self.external_handler.as_ref())
-    }
-}
-
-impl Rate {
-    /// Takes one token, or says when there will be one.
-    fn take(&mut self, now: Instant) -> Result<(), Instant> {
-        let elapsed = now.saturating_duration_since(self.epoch).as_millis();
-        let now_ms = u64::try_from(elapsed).unwrap_or(u64::MAX);
-        if self.limit.take(&mut self.bucket, 1, now_ms) == 1 {
-            return Ok(());
-        }
-        Err(now + self.limit.wait(&self.bucket, now_ms))
     }
 }

@@ -98,6 +98,7 @@ impl Core {
         let entry = Outstanding {
             lane,
             external,
+            published: false,
             deadline_ms: task.deadline_ms,
             ticket: None,
             signals,

@@ -4,8 +4,9 @@
 //! * `settings`, `topology`, `ensure`: what must exist, created or checked by whoever comes first.
 //! * `publish`, `lookup`: confirmed writes and direct reads, the two primitives of the rest.
 //! * `tasks`, `results`, `records`, `cancels`, `dead_letters`, `blobs`, `events`, `sessions`,
-//!   `fleet`, `stored_task`: one noun of the protocol each.
+//!   `limits`, `backlog`, `fleet`, `stored_task`: one noun of the protocol each.
 
+mod backlog;
 mod blobs;
 mod cancels;
 mod dead_letters;
@@ -13,6 +14,7 @@ mod ensure;
 mod error;
 mod events;
 mod fleet;
+mod limits;
 mod lookup;
 mod names;
 mod publish;
@@ -30,12 +32,14 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream::{self, Context};
 
+pub use backlog::Backlog;
 pub use blobs::BLOB_THRESHOLD;
 pub use cancels::{CancelFeed, Cancelled};
 pub use ensure::Drift;
 pub use error::BrokerError;
 pub use events::EventFeed;
 pub use fleet::{Fleet, PRESENCE_TTL};
+pub use limits::Bucket;
 pub use lookup::StoredMessage;
 pub use names::{Names, TaskAddress, TaskStream};
 pub use publish::{Outgoing, PubAck, PublishError, Stored};

@@ -71,6 +71,12 @@ impl Names {
         self.stream("CLAIMS")
     }
 
+    /// The stream of what is left of sessions' rate limits, `A3S_RATES`.
+    #[must_use]
+    pub fn rates(&self) -> String {
+        self.stream("RATES")
+    }
+
     /// The stream of cancel markers, `A3S_CANCELS`.
     #[must_use]
     pub fn cancels(&self) -> String {
@@ -165,6 +171,18 @@ impl Names {
         })
     }
 
+    /// All lanes of a session on a route: the subjects that [`task`](Self::task) gives, and
+    /// nothing else that the stream of the route holds.
+    #[must_use]
+    pub fn session_tasks(&self, session: &str, route: &Route) -> String {
+        let prefix = &self.prefix;
+        match route {
+            Route::Pool(pool) if pool == DEFAULT_POOL => format!("{prefix}.{session}.*"),
+            Route::Pool(pool) => format!("{prefix}.{session}.*.{pool}"),
+            Route::Own => format!("{prefix}.{session}.own.*"),
+        }
+    }
+
     /// The subjects of a stream of tasks.
     #[must_use]
     pub fn task_subjects(&self, which: TaskStream) -> Vec<String> {
@@ -207,6 +225,12 @@ impl Names {
     #[must_use]
     pub fn claim(&self, session: &str, task_id: &str) -> String {
         format!("{}.{session}.claim.{task_id}", self.prefix)
+    }
+
+    /// Where is kept what is left of a session's rate limit; `*` stands for any.
+    #[must_use]
+    pub fn rate(&self, session: &str) -> String {
+        format!("{}.{session}.rate", self.prefix)
     }
 
     /// Where the wish to end a task is kept; `*` stands for any.
@@ -276,6 +300,7 @@ mod tests {
         for subject in [
             "a3s.s.result.t",
             "a3s.s.Query",
+            "a3s.s.rate",
             "a3s.s",
             "b.s.query",
             "a3s.s.query.eu.x",

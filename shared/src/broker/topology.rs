@@ -56,6 +56,7 @@ pub(super) fn streams(names: &Names, settings: &Settings) -> Vec<Config> {
         tasks(names, TaskStream::Own, settings),
         results(names, settings),
         claims(names, settings),
+        rates(names, settings),
         cancels(names, settings),
         dead_letters(names, settings),
         advisories(names, settings),
@@ -97,6 +98,17 @@ fn claims(names: &Names, settings: &Settings) -> Config {
         max_messages_per_subject: 1,
         allow_message_ttl: true,
         ..base(names.claims(), vec![names.claim("*", "*")], settings)
+    }
+}
+
+/// The last word on each session counts. No limit takes longer than an hour to fill up, so that
+/// what a day has not changed is full, and so is what is not there.
+fn rates(names: &Names, settings: &Settings) -> Config {
+    Config {
+        max_age: DAY,
+        max_bytes: 64 * MIB,
+        max_messages_per_subject: 1,
+        ..base(names.rates(), vec![names.rate("*")], settings)
     }
 }
 
