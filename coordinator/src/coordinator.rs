@@ -9,6 +9,7 @@ use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 
 use crate::alarms::Alarms;
+use crate::cancels::follow_cancels;
 use crate::error::Error;
 use crate::janitor::{move_given_up, sweep_overdue};
 use crate::records::follow_records;
@@ -64,6 +65,7 @@ impl Coordinator {
         });
         let mut loops = JoinSet::new();
         loops.spawn(hub.alarms.clone().ring());
+        loops.spawn(follow_cancels(hub.broker.clone(), Arc::downgrade(&hub)));
         loops.spawn(move_given_up(hub.broker.clone()));
         loops.spawn(sweep_overdue(hub.broker.clone()));
         loops.spawn(follow_fleet(fleet, Arc::downgrade(&hub)));

@@ -6,13 +6,14 @@
 //! * [`SessionQueueConfig`], [`SessionCommand`], [`Task`]: what a user says.
 //! * `scheduler`, `boost`, `rate`, `allowance`, `alerts`, `unserved`: the decisions, pure.
 //! * `metrics`, `stats`: what can be seen. `alarms`: one timer for all sessions;
-//!   `records`: one watch on what other processes do to them; `janitor`: clears up after tasks
+//!   `records`, `cancels`: one watch each on what other processes do to them; `janitor`: clears up after tasks
 //!   that no worker can finish.
 
 mod alarms;
 mod alerts;
 mod allowance;
 mod boost;
+mod cancels;
 mod command;
 mod config;
 mod coordinator;

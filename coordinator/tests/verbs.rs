@@ -207,6 +207,57 @@ async fn a_task_that_has_ended_is_not_cancelled() {
 }
 
 #[tokio::test]
+async fn what_waits_in_its_callers_process_is_cancelled_too() {
+    let bench = Bench::new().await;
+    let coordinator = bench.coordinator().await;
+    let config = SessionQueueConfig::default().with_external_lanes();
+    let session = coordinator.session("waits").config(config);
+    let session = session.open().await.expect("a session");
+    // Nobody serves the lane: two are at the broker, the rest waits here.
+    let mut handles = Vec::new();
+    for n in 0..6 {
+        let task = Task::new("bash", json!({ "command": "echo ran >> ran" })).id(format!("t{n}"));
+        handles.push(session.submit(EXECUTE, task).await.expect("it is taken"));
+    }
+    eventually("two tasks at the broker", SOON, || async {
+        let listed = bench
+            .json(&["task", "ls", "--session", "waits", "--json"])
+            .await;
+        (listed.len() == 2)
+            .then_some(())
+            .ok_or(format!("{listed:?}"))
+    })
+    .await;
+    bench
+        .ok(&["task", "cancel", "t5", "--session", "waits"])
+        .await;
+    let last = handles
+        .pop()
+        .expect("six handles")
+        .outcome()
+        .await
+        .expect("an outcome");
+    assert_eq!(last.outcome(), Outcome::Cancelled, "{last:?}");
+
+    bench.ok(&["session", "cancel", "waits"]).await;
+    for handle in handles {
+        let result = handle.outcome().await.expect("an outcome");
+        assert_eq!(result.outcome(), Outcome::Cancelled, "{result:?}");
+    }
+    let _worker = bench.stage.worker(&["-j4"]).await;
+    let later = Task::new("bash", json!({ "command": "true" }));
+    let later = session.submit(EXECUTE, later).await.expect("it is taken");
+    let result = later.outcome().await.expect("an outcome");
+    assert_eq!(
+        result.outcome(),
+        Outcome::Completed,
+        "what comes later is not touched"
+    );
+    assert!(!bench.has("ran"), "no cancelled task ran");
+    coordinator.close().await;
+}
+
+#[tokio::test]
 async fn a_paused_session_holds_its_tasks_until_it_is_resumed() {
     let bench = Bench::new().await;
     let _worker = bench.stage.worker(&[]).await;

@@ -107,6 +107,7 @@ async fn claim_route(broker: &Broker, session: &str) -> Result<(), WorkerError> 
         state: SessionState::Open,
         lanes: std::collections::BTreeMap::new(),
         created_at_ms: clock::now_ms(),
+        cancelled_before_ms: 0,
     };
     loop {
         match broker.session(session).await? {

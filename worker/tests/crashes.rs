@@ -312,6 +312,7 @@ async fn a_worker_for_a_session_on_a_pool_says_both_ways_out() {
         state: a3s_shared::protocol::SessionState::Open,
         lanes: std::collections::BTreeMap::new(),
         created_at_ms: 1,
+        cancelled_before_ms: 0,
     };
     rig.broker
         .create_session(&record)

@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use a3s_shared::broker::{Broker, Settings};
@@ -10,7 +10,7 @@ use a3s_shared::protocol::{
     CancelMarker, Encoding, ErrorKind, EventKind, Outcome, RetryPolicy, RetryStrategy, Route,
     SessionLane, TaskResult, clock,
 };
-use a3s_testkit::eventually;
+use a3s_testkit::{Process, eventually};
 use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde_json::json;
@@ -349,40 +349,117 @@ async fn a_task_that_always_asks_again_is_buried_with_its_history_and_can_be_rep
     rig.nothing_is_left().await;
 }
 
+/// The wait that 95 of 100 tasks do not exceed, in milliseconds.
+fn p95(mut waits: Vec<u64>) -> u64 {
+    waits.sort_unstable();
+    waits[(waits.len() * 95).div_ceil(100) - 1]
+}
+
 #[tokio::test]
 async fn control_starts_at_once_and_query_before_every_queued_execute() {
+    const QUEUED: usize = 1_000;
+    const URGENT: usize = 20;
     let rig = Rig::start().await;
     let mut events = rig.events().await;
     let _workers = [
-        rig.ready_worker("a", &["-j", "2"]).await,
-        rig.ready_worker("b", &["-j", "2"]).await,
+        rig.ready_worker("a", &["-j", "4"]).await,
+        rig.ready_worker("b", &["-j", "4"]).await,
     ];
-    let mut execute = Vec::new();
-    for _ in 0..200 {
-        execute.push(rig.submit(shell(SessionLane::Execute, "sleep 0.05")).await);
+    let mut submitted = HashMap::new();
+    for _ in 0..QUEUED {
+        let job = shell(SessionLane::Execute, "sleep 0.05");
+        let task = rig
+            .submit_full(Job {
+                timeout: BOUND * 10,
+                ..job
+            })
+            .await;
+        submitted.insert(task.task_id, clock::now_ms());
     }
-    let query = rig.submit(shell(SessionLane::Query, "true")).await;
-    let control = rig.submit(shell(SessionLane::Control, "true")).await;
-    let (mut order, mut left) = (Vec::new(), HashSet::from([query.clone(), control.clone()]));
-    while !left.is_empty() {
+    // All slots are busy now, and far more waits than they can do in the meantime.
+    for _ in 0..URGENT {
+        for lane in [SessionLane::Query, SessionLane::Control] {
+            let task = rig.submit_full(shell(lane, "true")).await;
+            submitted.insert(task.task_id, clock::now_ms());
+        }
+    }
+    let mut waits: HashMap<SessionLane, Vec<u64>> = HashMap::new();
+    let (mut started, mut execute_before_last_urgent, mut urgent) = (0, 0, 0);
+    while started < QUEUED + 2 * URGENT {
         let event = next_event(&mut events, EventKind::Started, "").await;
-        let id = event.task_id.expect("a task");
-        left.remove(&id);
-        order.push(id);
+        let (id, lane) = (event.task_id.expect("a task"), event.lane.expect("a lane"));
+        let wait = event.time_ms.saturating_sub(submitted[&id]);
+        waits.entry(lane).or_default().push(wait);
+        started += 1;
+        match lane {
+            SessionLane::Execute if urgent < 2 * URGENT => execute_before_last_urgent += 1,
+            SessionLane::Execute => {}
+            _ => urgent += 1,
+        }
     }
-    let place = |id: &str| order.iter().position(|o| o == id).expect("it started");
-    let queued_before = execute.iter().filter(|id| order.contains(id)).count();
+    let [control, query, execute] = [
+        SessionLane::Control,
+        SessionLane::Query,
+        SessionLane::Execute,
+    ]
+    .map(|lane| p95(waits.remove(&lane).expect("waits")));
+    eprintln!("p95 waits: control {control} ms, query {query} ms, execute {execute} ms");
     assert!(
-        queued_before < 100,
-        "{queued_before} execute tasks started before the urgent ones"
+        control <= query && query < execute,
+        "{control} {query} {execute}"
     );
-    // What was running or under way when the urgent tasks came may have been first: the slots,
-    // and the one of each worker that was already asked for.
-    let last = place(&query).max(place(&control));
-    let submitted_after = order.len() - 1 - last;
-    assert_eq!(submitted_after, 0);
-    for id in &execute {
-        rig.result(id).await;
+    assert!(
+        execute_before_last_urgent < QUEUED / 2,
+        "{execute_before_last_urgent} execute tasks started before the last urgent one"
+    );
+}
+
+#[tokio::test]
+async fn what_remains_is_right_on_a_machine_whose_clock_is_an_hour_off() {
+    if std::process::Command::new("faketime")
+        .arg("--version")
+        .output()
+        .is_err()
+    {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "faketime is not installed"
+        );
+        eprintln!("SKIPPED: a worker with a wrong clock, because faketime is not installed");
+        return;
+    }
+    let rig = Rig::start().await;
+    let echo = rig.script("echo.sh", "cat");
+    for offset in ["+1h", "-1h"] {
+        let worker = Process::at("faketime")
+            .args(["--exclude-monotonic", "-f", offset])
+            .arg(a3s_testkit::binary("a3s-worker"))
+            .args([
+                "--nats-url",
+                rig.server.url(),
+                "--tool",
+                &format!("echo={echo}"),
+            ])
+            .start();
+        worker.wait_for("ready for tasks", BOUND).await;
+        let id = rig
+            .submit(Job {
+                command: "echo",
+                ..Job::default()
+            })
+            .await;
+        let result = rig.result(&id).await;
+        assert_eq!(result.outcome(), Outcome::Completed, "{offset}: {result:?}");
+        let output = result.result["output"]
+            .as_str()
+            .expect("a tool prints text");
+        let task: serde_json::Value = serde_json::from_str(output).expect("the task as JSON");
+        let remaining = task["remaining_ms"].as_u64().expect("a number");
+        let timeout = u64::try_from(BOUND.as_millis()).expect("a short time");
+        assert!(
+            (timeout / 2..=timeout).contains(&remaining),
+            "{offset}: {remaining} ms remain"
+        );
     }
 }
 

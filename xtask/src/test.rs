@@ -26,7 +26,7 @@ pub(crate) fn run(filters: &[String]) -> Result<()> {
         }
     }
     step::run(&mut cargo(&["build", "--workspace", "--bins", "--quiet"]))?;
-    let mut tests = cargo(&["test", "--workspace"]);
+    let mut tests = cargo(&["test", "--workspace", "--no-fail-fast"]);
     if !filters.is_empty() {
         tests.arg("--").args(filters);
     }

@@ -47,10 +47,10 @@ enum Action {
     Pause(One),
     /// Start tasks again
     Resume(One),
-    /// Cancel all tasks of a session that are queued or running
+    /// Cancel all tasks of a session that were submitted until now
     ///
-    /// What still waits in the process that submitted it is not touched, and starts next: pause
-    /// the session before, or end it instead.
+    /// Those that are queued or running, and those that still wait in the process that submitted
+    /// them. What is submitted later is not touched.
     Cancel(One),
 }
 
@@ -208,6 +208,11 @@ async fn cancel_all(app: &App, one: &One) -> Result<u8, Failure> {
     if tasks.is_empty() && known.is_none() {
         return Err(absent(&one.id));
     }
+    // First what waits in its caller's process: else it would take the places that are freed.
+    let mark = |record: &mut SessionRecord| record.cancelled_before_ms = clock::now_ms();
+    records::edit(broker, &one.id, mark)
+        .await
+        .map_err(Failure::broker)?;
     let ended = cancel::cancel(broker, &one.id, tasks, "cancelled with its session")
         .await
         .map_err(Failure::broker)?;

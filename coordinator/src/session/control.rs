@@ -61,6 +61,42 @@ impl Core {
         Ok(ours && told)
     }
 
+    /// Somebody has marked a task as cancelled at the broker. Workers obey by themselves; what
+    /// still waits here, or runs here, only we can end.
+    pub(crate) fn heard_cancel(self: &Arc<Self>, id: &str, reason: &str) {
+        let waiting = {
+            let mut state = self.state.lock();
+            match state.outstanding.get(id).map(|task| task.ticket) {
+                None => return,
+                Some(Some(ticket)) => state.scheduler.remove(ticket),
+                Some(None) => {
+                    state.signal(id, Signal::Cancel(reason.to_owned()));
+                    None
+                }
+            }
+        };
+        if let Some(job) = waiting {
+            let result = job.cancelled(reason.to_owned());
+            self.settle(job, Ok(result), false);
+            self.pump();
+        }
+    }
+
+    /// Cancels what was submitted before `before_ms` and has no outcome here.
+    fn cancel_older(self: &Arc<Self>, before_ms: u64) {
+        let older: Vec<String> = {
+            let state = self.state.lock();
+            let tasks = state.outstanding.iter();
+            tasks
+                .filter(|(_, task)| task.submitted_ms < before_ms)
+                .map(|(id, _)| id.clone())
+                .collect()
+        };
+        for id in older {
+            self.heard_cancel(&id, "cancelled with its session");
+        }
+    }
+
     /// Stops or resumes starting tasks, here and in the session's record.
     pub(super) async fn set_paused(self: &Arc<Self>, paused: bool) -> Result<(), Error> {
         self.state.lock().scheduler.set_paused(paused);
@@ -99,6 +135,7 @@ impl Core {
                 }
             }
         }
+        self.cancel_older(record.cancelled_before_ms);
         self.pump();
         if record.state == SessionState::Closed {
             let core = Arc::clone(self);

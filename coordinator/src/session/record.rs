@@ -95,6 +95,7 @@ fn fresh(session: &str, wanted: Option<&Route>) -> SessionRecord {
         state: SessionState::Open,
         lanes: BTreeMap::new(),
         created_at_ms: clock::now_ms(),
+        cancelled_before_ms: 0,
     }
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Outstanding {
     pub(super) published: bool,
     /// In the broker's time, milliseconds since 1970.
     pub(super) deadline_ms: u64,
+    /// In the broker's time too.
+    pub(super) submitted_ms: u64,
     /// Where it waits; None once it has started.
     pub(super) ticket: Option<Ticket>,
     pub(super) signals: mpsc::Sender<Signal>,

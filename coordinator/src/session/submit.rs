@@ -100,6 +100,7 @@ impl Core {
             external,
             published: false,
             deadline_ms: task.deadline_ms,
+            submitted_ms: task.deadline_ms.saturating_sub(task.timeout_ms),
             ticket: None,
             signals,
         };

@@ -95,6 +95,18 @@ pub struct SessionRecord {
     pub lanes: BTreeMap<String, LaneHandlerConfig>,
     /// When it was written first, in the broker's time, milliseconds since 1970.
     pub created_at_ms: u64,
+    /// Tasks that were submitted before this moment (as above) are cancelled, also those that
+    /// still wait in the process of their caller. Default: 0, none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub cancelled_before_ms: u64,
+}
+
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "the signature is serde's"
+)]
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 impl Presence {

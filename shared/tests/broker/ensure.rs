@@ -47,6 +47,7 @@ async fn everything_is_created_once_and_a_second_time_is_no_change() {
     let expected = [
         "A3S_TASKS",
         "A3S_OWN",
+        "A3S_RATES",
         "A3S_RESULTS",
         "A3S_CLAIMS",
         "A3S_CANCELS",

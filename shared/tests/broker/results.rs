@@ -193,7 +193,7 @@ async fn a_replayed_task_is_new_to_the_broker_and_may_have_a_result_again() {
         .expect("an answer")
         .expect("the task");
     let id = message.header("Nats-Msg-Id").expect("an id");
-    assert!(id.starts_with("t.r"), "{id}");
+    assert!(id.starts_with("s.t.r"), "{id}");
     assert_eq!(message.header("A3s-Effect"), Some("idempotent"));
     let deadline: u64 = message
         .header("A3s-Deadline")

@@ -15,6 +15,7 @@ fn record(route: Route) -> SessionRecord {
         state: SessionState::Open,
         lanes: BTreeMap::new(),
         created_at_ms: 7,
+        cancelled_before_ms: 0,
     }
 }
 

@@ -3,10 +3,13 @@
 
 mod shown;
 
-use a3s_shared::protocol::Outcome;
+use std::time::Duration;
+
+use a3s_shared::protocol::{CancelMarker, EventKind, Outcome, clock};
 use clap::builder::BoolishValueParser;
 use clap::{Args, Subcommand};
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::cli::app::{App, Globals};
 use crate::cli::failure::{self, DONE, FAILED, Failure};
@@ -17,10 +20,14 @@ use shown::{describe, ended_json, found_json, listed_json, sentence, table};
 
 pub(crate) use shown::print_ended;
 
+/// How long a caller's process has to tell that it has cancelled a task.
+const HEARD_WITHIN: Duration = Duration::from_secs(1);
+
 /// List tasks, look at one, cancel it, or get its result
 ///
 /// Knows the tasks that the broker has accepted: queued, running, or with a result, which is kept
-/// for a day. A task that still waits in the process that submitted it is known to nobody else.
+/// for a day. A task that still waits in the process that submitted it is known to nobody else;
+/// with --session it can be cancelled all the same.
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
 Examples:
@@ -140,13 +147,15 @@ impl One {
                 "task {id:?} is in more than one session: say --session with one of {sessions}"
             )));
         }
-        found.pop().ok_or_else(|| {
-            let id = &self.id;
-            Failure::usage(format!(
-                "the broker has no task {id:?} and no result of it (they are kept for a day); \
-                 those that it has: a3s-coordinator task ls"
-            ))
-        })
+        found.pop().ok_or_else(|| self.absent())
+    }
+
+    fn absent(&self) -> Failure {
+        let id = &self.id;
+        Failure::usage(format!(
+            "the broker has no task {id:?} and no result of it (they are kept for a day); \
+             those that it has: a3s-coordinator task ls"
+        ))
     }
 
     async fn show(&self, app: &App) -> Result<u8, Failure> {
@@ -172,8 +181,44 @@ impl One {
         Ok(DONE)
     }
 
+    /// A task that is not at the broker may still wait in its caller's process, which follows
+    /// the markers and tells the end.
+    async fn cancel_waiting(&self, app: &App, session: &str) -> Result<u8, Failure> {
+        let broker = app.coordinator.broker();
+        let events = broker.subscribe_events(Some(session)).await;
+        let mut events = events.map_err(Failure::broker)?;
+        let (reason, at_ms) = ("cancelled by hand".to_owned(), clock::now_ms());
+        let marker = CancelMarker { reason, at_ms };
+        let marked = broker.cancel(session, &self.id, &marker, at_ms).await;
+        marked.map_err(Failure::broker)?;
+        let ended = async {
+            while let Some(event) = events.next().await {
+                let ours = event.task_id.as_deref() == Some(self.id.as_str());
+                if ours && event.kind == EventKind::Failed {
+                    return true;
+                }
+            }
+            false
+        };
+        if timeout(HEARD_WITHIN, ended).await != Ok(true) {
+            return Err(self.absent());
+        }
+        let text = format!("task {}: cancelled before it was published", self.id);
+        let shown = json!({ "task_id": self.id, "session_id": session, "outcome": "cancelled" });
+        let mut output = Output::new();
+        match self.json {
+            true => output.json(&shown).await?,
+            false => output.line(&text).await?,
+        }
+        Ok(DONE)
+    }
+
     async fn cancel(&self, app: &App) -> Result<u8, Failure> {
-        let found = self.find(app).await?;
+        let found = match (self.find(app).await, &self.session) {
+            (Ok(found), _) => found,
+            (Err(_), Some(session)) => return self.cancel_waiting(app, session).await,
+            (Err(absent), None) => return Err(absent),
+        };
         let result = match (found.result, found.listed) {
             (Some(result), _) => result,
             (None, Some(task)) => {
