@@ -11,8 +11,7 @@ use std::time::Duration;
 
 use a3s_shared::broker::{Broker, BrokerError};
 use a3s_shared::protocol::{
-    Claim, Effect, Encoding, ErrorKind, Event, EventKind, ExternalTask, RetryPolicy, TaskRecord,
-    clock,
+    Claim, Effect, ErrorKind, Event, EventKind, ExternalTask, TaskRecord, clock,
 };
 use futures::FutureExt;
 use serde_json::{Value, json};
@@ -23,6 +22,7 @@ use crate::answers;
 use crate::cancels::{Cancels, Interest};
 use crate::context::{StopReason, ToolContext};
 use crate::delivery::Delivery;
+use crate::judge::{Job, Settlement, attempt_of, conclude, judge};
 use crate::lease::Lease;
 use crate::progress::ProgressPump;
 use crate::registry::Registry;
@@ -43,35 +43,6 @@ pub(crate) struct Executor {
     pub(crate) stop_now: watch::Receiver<bool>,
     /// Results that this worker stored.
     pub(crate) done: Arc<AtomicU64>,
-}
-
-/// A decoded task with what its message and record say.
-pub(crate) struct Job {
-    pub(crate) task: ExternalTask,
-    pub(crate) encoding: Encoding,
-    pub(crate) effect: Effect,
-    pub(crate) retry: RetryPolicy,
-    pub(crate) record: TaskRecord,
-    pub(crate) revision: u64,
-    /// Which attempt this is, from 1; 0 before one was started.
-    pub(crate) attempt: u32,
-    pub(crate) started_at_ms: u64,
-}
-
-/// What is to be done about a task after it was looked at or run.
-pub(crate) enum Settlement {
-    /// Store this result, then acknowledge.
-    Answer(ToolResult),
-    /// Keep it among the dead letters, store a failed result, acknowledge.
-    Bury(String),
-    /// Have it delivered again after the delay; the attempt counts.
-    Again { error: String, delay: Duration },
-    /// Have it delivered again now; nothing happened.
-    HandBack,
-    /// It has a result already: acknowledge.
-    Acknowledge,
-    /// Somebody else has it by now, or the broker does not answer: say nothing.
-    Withhold,
 }
 
 impl Executor {
@@ -156,7 +127,7 @@ impl Executor {
         });
         let (verdict, stopped) = self.run_tool(tool.as_ref(), &job.task, lease).await;
         match stopped {
-            None => conclude(verdict, job),
+            None => conclude(verdict, job, rand::random()),
             Some(StopReason::LeaseLost) => Settlement::Withhold,
             Some(StopReason::Shutdown) if job.effect == Effect::Idempotent => Settlement::HandBack,
             Some(reason) => {
@@ -244,58 +215,6 @@ impl Executor {
             ..Event::of_session(kind, task.session_id.clone(), clock::now_ms())
         }
     }
-}
-
-/// Which attempt a start now would be. An `idempotent` task's attempts are its deliveries less
-/// what was handed back; a `once` task's are its claims, because it may be delivered again as
-/// long as nobody has claimed it.
-fn attempt_of(job: &Job, delivered: u64) -> u32 {
-    match job.effect {
-        Effect::Idempotent => job.record.attempt(delivered),
-        Effect::Once => u32::try_from(job.record.attempts.len())
-            .unwrap_or(u32::MAX)
-            .saturating_add(1),
-    }
-}
-
-/// What the task's record, marker and deadline say, in the order that matters: what happened
-/// comes before what is wished.
-fn judge(
-    job: &Job,
-    delivered: u64,
-    marker: Option<&a3s_shared::protocol::CancelMarker>,
-) -> Option<Settlement> {
-    if let Some(claim) = &job.record.claim {
-        return Some(Settlement::Answer(answers::unknown(claim)));
-    }
-    if let Some(marker) = marker {
-        return Some(Settlement::Answer(answers::cancelled(marker)));
-    }
-    if job.task.is_timed_out() {
-        return Some(Settlement::Answer(answers::too_late(&job.task)));
-    }
-    let attempts = job.retry.max_attempts();
-    (attempt_of(job, delivered) > attempts)
-        .then(|| Settlement::Bury(answers::exhausted(&job.record, attempts)))
-}
-
-/// What a verdict means for the task.
-fn conclude(verdict: Option<Verdict>, job: &Job) -> Settlement {
-    let (error, delay) = match verdict {
-        Some(Verdict::Done(result)) => return Settlement::Answer(result),
-        Some(Verdict::Reject(error)) => return Settlement::Bury(error),
-        Some(Verdict::Retry(error)) => {
-            let delay = job.retry.delay_ms(job.attempt, rand::random());
-            (error, Duration::from_millis(delay))
-        }
-        Some(Verdict::RetryAfter(error, delay)) => (error, delay),
-        None => return Settlement::Withhold,
-    };
-    if job.attempt >= job.retry.max_attempts() {
-        let attempts = job.attempt;
-        return Settlement::Bury(format!("{error} (attempt {attempts} of {attempts})"));
-    }
-    Settlement::Again { error, delay }
 }
 
 fn partial(verdict: Option<Verdict>) -> Value {

@@ -4,7 +4,8 @@
 //!   [`tools`]: the built-in ones, one file each.
 //! * [`worker`]: a worker's life; [`config`]: what it is told; `binding`: what it pulls from.
 //! * `puller`: the loop; `pulls`: what it asks (pure); `slots`: how much fits.
-//! * `delivery`, `lease`, `executor`, `settle`, `answers`: a task's way through a worker.
+//! * `delivery`, `lease`, `executor`, `settle`: a task's way through a worker; `judge` and
+//!   `answers` say what is to be done about it (pure).
 //! * `cancels`, `progress`, `presence`: what it hears and says meanwhile.
 
 mod answers;
@@ -15,6 +16,7 @@ pub mod config;
 pub mod context;
 mod delivery;
 mod executor;
+mod judge;
 mod lease;
 mod presence;
 mod progress;

@@ -12,7 +12,8 @@ use tokio::time::sleep;
 
 use crate::answers::{self, Subject};
 use crate::delivery::{Answer, Delivery};
-use crate::executor::{Executor, Job, Settlement};
+use crate::executor::Executor;
+use crate::judge::{Job, Settlement};
 use crate::lease::Lease;
 use crate::tool::ToolResult;
 
