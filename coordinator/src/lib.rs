@@ -5,9 +5,9 @@
 //!   of tasks; `session` has its own map. [`TaskHandle`]: a task's result to be.
 //! * [`SessionQueueConfig`], [`SessionCommand`], [`Task`]: what a user says.
 //! * `scheduler`, `boost`, `rate`, `allowance`, `alerts`, `unserved`: the decisions, pure.
-//! * `metrics`, `stats`: what can be seen. `alarms`: one timer for all sessions;
-//!   `records`, `cancels`: one watch each on what other processes do to them; `janitor`: clears up after tasks
-//!   that no worker can finish.
+//! * `metrics`, `stats`: what can be seen. `alarms`: one timer for all sessions.
+//! * `records`, `cancels`: one watch each on what other processes do to sessions and tasks;
+//!   `janitor`: clears up after tasks that no worker can finish.
 
 mod alarms;
 mod alerts;
