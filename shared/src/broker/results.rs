@@ -1,11 +1,8 @@
 //! Results: the first one stored for a task is the only one.
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
 use async_nats::{HeaderMap, Subscriber};
 use bytes::Bytes;
-use futures::{Stream, StreamExt};
+use futures::StreamExt;
 
 use super::publish::{Outgoing, PublishError, Stored};
 use super::{BLOB_THRESHOLD, Broker, BrokerError};
@@ -37,15 +34,6 @@ impl ResultFeed {
                 }
             }
         }
-    }
-}
-
-/// The messages themselves, for callers that decode elsewhere.
-impl Stream for ResultFeed {
-    type Item = async_nats::Message;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.subscriber.poll_next_unpin(cx)
     }
 }
 

@@ -1,4 +1,4 @@
-//! The wish that a task, or all tasks of a session, end.
+//! The wish that a task ends.
 
 use serde::{Deserialize, Serialize};
 
