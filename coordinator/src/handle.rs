@@ -43,7 +43,7 @@ impl TaskHandle {
     }
 
     /// Asks that the task end, durably: one that waits or is queued never starts, one that runs
-    /// is stopped and what it produced is in its result. `false` when it has ended already.
+    /// is stopped and what it produced is in its result. `false` when it had ended before.
     ///
     /// # Errors
     /// When the broker does not confirm it.

@@ -14,7 +14,7 @@ use super::record;
 use crate::error::Error;
 
 impl Core {
-    /// Ends a task, wherever it is.
+    /// Ends a task, wherever it is. Whether this process waited for it when the wish was uttered.
     pub(crate) async fn cancel(self: &Arc<Self>, id: &str, reason: &str) -> Result<bool, Error> {
         let (waiting, published) = {
             let mut state = self.state.lock();
@@ -54,11 +54,11 @@ impl Core {
                 .cancel(&self.id, id, &marker, deadline_ms)
                 .await?;
         }
-        let told = self
-            .state
+        // The answer may have come while the marker was on its way; the wish was in time all the same.
+        self.state
             .lock()
             .signal(id, Signal::Cancel(reason.to_owned()));
-        Ok(ours && told)
+        Ok(ours)
     }
 
     /// Somebody has marked a task as cancelled at the broker. Workers obey by themselves; what
