@@ -121,9 +121,10 @@ impl Executor {
             return settlement;
         }
         job.started_at_ms = clock::now_ms();
-        self.broker.emit(Event {
+        let (kind, session) = (EventKind::Started, &job.task.session_id);
+        self.broker.emit(session, kind, || Event {
             attempt: Some(job.attempt),
-            ..self.event(EventKind::Started, &job.task)
+            ..self.event(kind, &job.task)
         });
         let (verdict, stopped) = self.run_tool(tool.as_ref(), &job.task, lease).await;
         match stopped {
