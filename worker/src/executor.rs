@@ -118,12 +118,19 @@ impl Executor {
             return Settlement::Withhold;
         };
         job.attempt = attempt_of(job, delivery.delivered);
+        if !lease.is_held() {
+            return Settlement::Withhold;
+        }
         if job.effect == Effect::Once
             && let Some(settlement) = self.claim(job).await
         {
             return settlement;
         }
         self.steps.at(Step::Claimed, &job.task.task_id);
+        // Whoever has the task now may have answered it, or be running it.
+        if !lease.is_held() {
+            return Settlement::Withhold;
+        }
         job.started_at_ms = clock::now_ms();
         self.broker.emit(Event {
             attempt: Some(job.attempt),
