@@ -10,6 +10,10 @@ use crate::{Server, eventually};
 /// How long a cluster may take to elect its leaders on a busy machine.
 const SETTLED_WITHIN: Duration = Duration::from_secs(60);
 
+/// How long one question may take before it is asked again: a server without a leader does not
+/// answer at all.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(1);
+
 /// Three servers with routes to each other, each with its own store, so that streams with three
 /// replicas survive the loss of any one of them. Gone on drop.
 #[derive(Debug)]
@@ -64,12 +68,20 @@ impl Cluster {
         client.unwrap_or_else(|error| panic!("no client on {}: {error}", self.url()))
     }
 
+    /// JetStream on a new client, impatient, so that a question to a server without a leader is
+    /// soon asked again.
+    pub async fn jetstream(&self) -> jetstream::Context {
+        let mut context = jetstream::new(self.client().await);
+        context.set_timeout(ANSWERS_WITHIN);
+        context
+    }
+
     /// Which of the three leads `stream` now.
     ///
     /// # Panics
     /// When it has no leader within a minute.
     pub async fn leader_of(&self, stream: &str) -> usize {
-        let context = jetstream::new(self.client().await);
+        let context = self.jetstream().await;
         eventually(
             &format!("a leader of {stream}"),
             SETTLED_WITHIN,
@@ -86,7 +98,7 @@ impl Cluster {
 
     /// Waits until streams with three replicas can be created.
     async fn settled(&self) {
-        let context = jetstream::new(self.client().await);
+        let context = self.jetstream().await;
         eventually("a cluster that can store", SETTLED_WITHIN, async || {
             let probe = jetstream::stream::Config {
                 name: "PROBE".to_owned(),

@@ -6,7 +6,7 @@ use async_nats::jetstream;
 #[tokio::test]
 async fn what_a_cluster_stored_survives_the_loss_of_its_leader() {
     let mut cluster = Cluster::start().await;
-    let context = jetstream::new(cluster.client().await);
+    let context = cluster.jetstream().await;
     let config = jetstream::stream::Config {
         name: "KEEP".to_owned(),
         subjects: vec!["keep".to_owned()],
@@ -20,7 +20,7 @@ async fn what_a_cluster_stored_survives_the_loss_of_its_leader() {
     let leader = cluster.leader_of("KEEP").await;
     cluster.server(leader).kill();
 
-    let context = jetstream::new(cluster.client().await);
+    let context = cluster.jetstream().await;
     let next = a3s_testkit::eventually(
         "another leader",
         std::time::Duration::from_secs(60),
