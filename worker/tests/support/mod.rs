@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod supervisor;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -171,15 +173,38 @@ impl Rig {
     pub(crate) async fn nothing_is_left(&self) {
         eventually("the task streams are empty", BOUND, async || {
             for stream in ["A3S_TASKS", "A3S_OWN"] {
-                let stream = self.broker.jetstream().get_stream(stream).await;
-                let info = stream.map_err(|e| e.to_string())?.cached_info().clone();
-                if info.state.messages > 0 {
-                    return Err(format!("{} tasks are left", info.state.messages));
+                let stored = self.stored(stream).await?;
+                if stored > 0 {
+                    return Err(format!("{stored} tasks are left"));
                 }
             }
             Ok(())
         })
         .await;
+    }
+
+    /// How many messages a stream has.
+    pub(crate) async fn stored(&self, stream: &str) -> Result<u64, String> {
+        let stream = self.broker.jetstream().get_stream(stream).await;
+        Ok(stream
+            .map_err(|e| e.to_string())?
+            .cached_info()
+            .state
+            .messages)
+    }
+
+    /// All results, oldest first.
+    pub(crate) async fn results(&self) -> Vec<TaskResult> {
+        let stored = self.broker.scan("A3S_RESULTS", ">", 1).await;
+        let mut results = Vec::new();
+        for message in stored.expect("the broker answers") {
+            let result = self
+                .broker
+                .read_result(&message.headers, message.body)
+                .await;
+            results.push(result.expect("a result"));
+        }
+        results
     }
 
     pub(crate) async fn events(&self) -> EventFeed {
