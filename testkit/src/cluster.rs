@@ -58,6 +58,12 @@ impl Cluster {
         &mut self.servers[n]
     }
 
+    /// The three servers, for who keeps them himself.
+    #[must_use]
+    pub fn into_servers(self) -> Vec<Server> {
+        self.servers
+    }
+
     /// A client that knows all three.
     ///
     /// # Panics

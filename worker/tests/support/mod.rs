@@ -12,7 +12,7 @@ use a3s_shared::protocol::{
     Effect, Encoding, Event, EventKind, ExternalTask, RetryPolicy, Route, SessionLane, TaskResult,
     Token, clock,
 };
-use a3s_testkit::{Process, Server, eventually};
+use a3s_testkit::{Cluster, Process, Server, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -25,6 +25,8 @@ pub(crate) const BOUND: Duration = Duration::from_secs(30);
 /// A server with its streams, a workspace for the workers, and our connection.
 pub(crate) struct Rig {
     pub(crate) server: Server,
+    /// The others of a cluster.
+    peers: Vec<Server>,
     pub(crate) broker: Broker,
     pub(crate) workspace: TempDir,
 }
@@ -73,9 +75,24 @@ impl Rig {
     }
 
     pub(crate) async fn with(server: Server) -> Self {
-        let broker = Broker::new(server.client().await, None, "a3s").expect("a valid prefix");
+        let client = server.client().await;
+        Self::on(server, Vec::new(), client).await
+    }
+
+    /// On a cluster of three, where everything is kept three times.
+    pub(crate) async fn on_a_cluster() -> Self {
+        let cluster = Cluster::start().await;
+        let client = cluster.client().await;
+        let mut servers = cluster.into_servers();
+        let first = servers.remove(0);
+        Self::on(first, servers, client).await
+    }
+
+    async fn on(server: Server, peers: Vec<Server>, client: async_nats::Client) -> Self {
+        let broker = Broker::new(client, None, "a3s").expect("a valid prefix");
         let settings = Settings {
             ack_wait: ACK_WAIT,
+            replicas: 1 + peers.len(),
             ..Settings::default()
         };
         broker
@@ -85,6 +102,7 @@ impl Rig {
         let workspace = TempDir::new().expect("a temporary directory");
         Self {
             server,
+            peers,
             broker,
             workspace,
         }
@@ -92,7 +110,14 @@ impl Rig {
 
     /// A worker process; `id` names it.
     pub(crate) fn worker(&self, id: &str, arguments: &[&str]) -> Process {
-        self.worker_at(self.server.url(), id, arguments)
+        self.worker_at(&self.url(), id, arguments)
+    }
+
+    /// Where its workers connect.
+    pub(crate) fn url(&self) -> String {
+        let mut urls = vec![self.server.url()];
+        urls.extend(self.peers.iter().map(Server::url));
+        urls.join(",")
     }
 
     /// A worker process that reaches the server by `url`.
