@@ -69,9 +69,10 @@ const MIXED: usize = 200;
 
 fn mixed(n: usize) -> Job {
     let cruelty = format!("[ -e {CRUEL} ] && kill -ABRT $PPID && sleep 60; ");
-    let cruelty = if n % 10 == 0 { &cruelty } else { "" };
+    let tenth = n.is_multiple_of(10);
+    let cruelty = if tenth { &cruelty } else { "" };
     let retry = RetryPolicy {
-        max_retries: if n % 10 == 0 { 1 } else { 9 },
+        max_retries: if tenth { 1 } else { 9 },
         ..RetryPolicy::default()
     };
     let job = shell(SessionLane::Query, &format!("{cruelty}echo {n}"));
