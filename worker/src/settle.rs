@@ -15,6 +15,7 @@ use crate::delivery::{Answer, Delivery};
 use crate::executor::Executor;
 use crate::judge::{Job, Settlement};
 use crate::lease::Lease;
+use crate::steps::Step;
 use crate::tool::ToolResult;
 
 /// The wait before a step that the broker did not confirm is repeated.
@@ -82,7 +83,9 @@ impl Executor {
             }
             Settlement::HandBack => return self.hand_back(delivery, job).await,
         }
+        self.steps.at(Step::ResultPublished, &job.task.task_id);
         delivery.answer(&self.broker, Answer::Done).await;
+        self.steps.at(Step::Acked, &job.task.task_id);
         self.remove_body(delivery, settlement).await;
         Ok(())
     }
