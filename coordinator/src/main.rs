@@ -1,7 +1,6 @@
 //! The `a3s-coordinator` program: reads the command line, does what it says, ends with a status.
 
 mod batch;
-#[allow(dead_code, unused_imports, reason = "the verb follows")]
 mod chaos;
 mod cli;
 mod inspect;
