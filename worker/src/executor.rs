@@ -120,6 +120,14 @@ impl Executor {
         {
             return settlement;
         }
+        // A claim can take long: the broker was away, or this process was stopped.
+        if job.task.is_timed_out() {
+            job.attempt = 0;
+            return Settlement::Answer(answers::too_late(&job.task));
+        }
+        if !lease.is_held() {
+            return Settlement::Withhold;
+        }
         job.started_at_ms = clock::now_ms();
         self.broker.emit(Event {
             attempt: Some(job.attempt),
