@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# One attempt of a task of a chaos run. It says itself, on disk, that it begins and how it ends, so
+# One attempt of a task of a chaos run. It says itself, in a file, that it begins and how it ends, so
 # that executions are counted where they happen and nowhere else.
 #
 # Sourced by the `bash` tool as `. attempt.sh TASK SECONDS STATUS`, or started as a tool of its own
@@ -15,10 +15,10 @@ dir=${BASH_SOURCE[0]%/*}
 log=$dir/attempts.$PPID.log
 run=$$-${EPOCHREALTIME/./}
 
-# One write a line: lines of several attempts do not mix. On disk before the work goes on.
+# One write a line: lines of several attempts do not mix. It is the kernel's before the work goes on,
+# and so outlives every process that is killed; the run syncs the file before it is read.
 note() {
     printf '%s %s %s %s %s %s\n' "$1" "$task" "$run" "$PPID" "${EPOCHREALTIME/./}" "$2" >>"$log"
-    sync -d "$log"
 }
 
 note start -

@@ -178,7 +178,7 @@ impl Chaos {
             .map_or(f64::from(self.tasks) / TASKS_A_SECOND, |m| m * 60.0);
         let span_ms = Duration::from_secs_f64(seconds).as_millis();
         let run = Run {
-            name: format!("chaos-{seed}-{}", &String::from(Token::unique())[..6]),
+            name: format!("chaos-{seed}-{}", Self::suffix()),
             seed,
             tasks: self.tasks as usize,
             concurrency: self.concurrency as usize,
@@ -193,6 +193,12 @@ impl Chaos {
         let workers = self.workers as usize + self.worker_command.len();
         let faults = plan(seed, run.span_ms, workers, &harms);
         (run, faults)
+    }
+
+    /// What tells runs of the same seed apart: the end of a unique id, which is its random part.
+    fn suffix() -> String {
+        let id = String::from(Token::unique());
+        id[id.len().saturating_sub(8)..].to_owned()
     }
 
     fn cast(&self, join: Vec<(String, String)>) -> Result<Cast, Failure> {

@@ -109,7 +109,11 @@ impl Ledger {
             if !name.starts_with("attempts.") {
                 continue;
             }
-            let text = fs::read_to_string(dir.join(&name))
+            // What is judged is what is on the disk.
+            let path = dir.join(&name);
+            let synced = fs::File::open(&path).and_then(|file| file.sync_all());
+            let text = synced
+                .and_then(|()| fs::read_to_string(&path))
                 .with_context(|| format!("cannot read {name}"))?;
             for line in text.lines() {
                 if self.take_execution(line).is_none() {
