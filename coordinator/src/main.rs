@@ -1,6 +1,7 @@
 //! The `a3s-coordinator` program: reads the command line, does what it says, ends with a status.
 
 mod batch;
+mod chaos;
 mod cli;
 mod inspect;
 mod map;

@@ -131,6 +131,11 @@ impl Executor {
         if !lease.is_held() {
             return Settlement::Withhold;
         }
+        // A claim can take long: the broker was away, or this process was stopped.
+        if job.task.is_timed_out() {
+            job.attempt = 0;
+            return Settlement::Answer(answers::too_late(&job.task));
+        }
         job.started_at_ms = clock::now_ms();
         let (kind, session) = (EventKind::Started, &job.task.session_id);
         self.broker.emit(session, kind, || Event {

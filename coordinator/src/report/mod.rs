@@ -2,17 +2,20 @@
 //!
 //! * [`page`]: the document, in the order in which it is to be read. It needs nothing from
 //!   elsewhere (no script, font or style sheet), so it can be attached to an issue as it is.
-//! * [`chart`]: lines, points and shaded spans over two axes; [`bars`]: counts by name.
+//! * [`chart`]: lines, points and shaded spans over two axes; [`bars`]: counts by name;
+//!   [`rows`]: what happened when.
 //!
 //! Charts are SVG text and take the colours of the page around them, light or dark.
 
 mod bars;
 mod chart;
 mod page;
+mod rows;
 
 pub(crate) use bars::{bars, histogram};
 pub(crate) use chart::Chart;
 pub(crate) use page::Page;
+pub(crate) use rows::rows;
 
 use plotters::style::RGBColor;
 
