@@ -20,7 +20,7 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::answers;
 use crate::cancels::{Cancels, Interest};
-use crate::context::{StopReason, ToolContext};
+use crate::context::{Stop, StopReason, ToolContext};
 use crate::delivery::Delivery;
 use crate::judge::{Job, Settlement, attempt_of, conclude, judge};
 use crate::lease::Lease;
@@ -197,10 +197,10 @@ impl Executor {
         lease: &Lease<'_>,
     ) -> (Option<Verdict>, Option<StopReason>) {
         let mut interest = self.cancels.interest(&task.session_id, &task.task_id);
-        let (stop, stopped) = watch::channel(None);
+        let stop = Stop::default();
         let show = self.progress.of(&task.session_id, &task.task_id);
         let workspace = Arc::clone(&self.workspace);
-        let context = ToolContext::new(workspace, task.deadline_ms, stopped, Some(show));
+        let context = ToolContext::new(workspace, task.deadline_ms, stop.clone(), Some(show));
         let deadline = context.deadline();
         let run = AssertUnwindSafe(tool.run(task, &context)).catch_unwind();
         tokio::pin!(run);
@@ -211,7 +211,7 @@ impl Executor {
             reason = self.stop_reason(task, &mut interest, lease) => reason,
             () = sleep_until(deadline) => StopReason::Deadline,
         };
-        stop.send_replace(Some(reason));
+        stop.tell(reason);
         let verdict = timeout(STOP_GRACE, run).await.ok();
         (
             verdict.map(|v| v.unwrap_or_else(|_| panicked())),

@@ -50,7 +50,7 @@ struct Trip<'a> {
 }
 
 /// Publishes a task and waits for its outcome.
-pub(super) async fn run(core: &Arc<Core>, mut job: Job) -> (Job, End) {
+pub(super) async fn run(core: &Arc<Core>, mut job: Box<Job>) -> (Box<Job>, End) {
     let now = Instant::now();
     let (settle_at, look_at) = (job.deadline + DEADLINE_GRACE, now + LOOK_EVERY);
     let mut trip = Trip {
