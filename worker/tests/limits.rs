@@ -13,7 +13,10 @@ use support::{BOUND, Job, Rig, shell};
 
 /// Has a command run by the only worker, then a harmless one.
 async fn run(rig: &Rig, command: &str) -> TaskResult {
-    let id = rig.submit(shell(SessionLane::Execute, command)).await;
+    // A busy machine gives a second of its processor in many.
+    let timeout = BOUND * 2;
+    let job = shell(SessionLane::Execute, command);
+    let id = rig.submit(Job { timeout, ..job }).await;
     let result = rig.result(&id).await;
     let after = rig.submit(shell(SessionLane::Execute, "echo fine")).await;
     let after = rig.result(&after).await;
@@ -69,6 +72,7 @@ async fn the_limits_hold_for_a_program_of_ones_own_too() {
     let job = Job {
         command: "busy",
         payload: json!({}),
+        timeout: BOUND * 2,
         ..Job::default()
     };
     let id = rig.submit(job).await;
