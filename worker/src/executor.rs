@@ -131,10 +131,16 @@ impl Executor {
         if !lease.is_held() {
             return Settlement::Withhold;
         }
+        // A claim can take long: the broker was away, or this process was stopped.
+        if job.task.is_timed_out() {
+            job.attempt = 0;
+            return Settlement::Answer(answers::too_late(&job.task));
+        }
         job.started_at_ms = clock::now_ms();
-        self.broker.emit(Event {
+        let (kind, session) = (EventKind::Started, &job.task.session_id);
+        self.broker.emit(session, kind, || Event {
             attempt: Some(job.attempt),
-            ..self.event(EventKind::Started, &job.task)
+            ..self.event(kind, &job.task)
         });
         let (verdict, stopped) = self.run_tool(tool.as_ref(), &job.task, lease).await;
         self.steps.at(Step::Finished, &job.task.task_id);

@@ -233,7 +233,7 @@ impl Executor {
             Outcome::DeadLettered => EventKind::DeadLettered,
             Outcome::Failed | Outcome::Cancelled | Outcome::Unknown => EventKind::Failed,
         };
-        self.broker.emit(Event {
+        self.broker.emit(&task.session_id, kind, || Event {
             attempt: Some(result.attempt),
             duration_ms: Some(result.duration_ms),
             error: result.error.clone(),
@@ -242,22 +242,23 @@ impl Executor {
     }
 
     fn tell_unreadable(&self, result: &TaskResult) {
-        let session = result.session_id.clone();
-        self.broker.emit(Event {
+        let (kind, session) = (EventKind::DeadLettered, &result.session_id);
+        self.broker.emit(session, kind, || Event {
             task_id: Some(result.task_id.clone()),
             lane: Some(result.lane),
             worker_id: Some(self.worker_id.clone()),
             error: result.error.clone(),
-            ..Event::of_session(EventKind::DeadLettered, session, clock::now_ms())
+            ..Event::of_session(kind, session.clone(), clock::now_ms())
         });
     }
 
     fn tell_retry(&self, job: &Job, error: &str, delay: Duration) {
-        self.broker.emit(Event {
+        let (kind, session) = (EventKind::Retry, &job.task.session_id);
+        self.broker.emit(session, kind, || Event {
             attempt: Some(job.attempt),
             error: Some(error.to_owned()),
             delay_ms: u64::try_from(delay.as_millis()).ok(),
-            ..self.event(EventKind::Retry, &job.task)
+            ..self.event(kind, &job.task)
         });
     }
 }
