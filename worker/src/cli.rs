@@ -12,7 +12,7 @@ use clap::Parser;
 use crate::config::{DEFAULT_DRAIN, WorkerConfig};
 use crate::registry::Registry;
 use crate::tools;
-use crate::tools::process::Limits;
+use crate::tools::process::{Limits, parse_size};
 use crate::tools::program::Program;
 
 /// Runs tasks of A3S sessions
@@ -75,6 +75,27 @@ pub struct Args {
     #[arg(long, env = "A3S_WORKER_ID", value_name = "ID")]
     pub worker_id: Option<String>,
 
+    /// Memory of each process of `bash` and of `--tool` programs: 512M, 2G [default: no limit]
+    #[arg(long, env = "A3S_MAX_MEMORY", value_parser = parse_size, value_name = "SIZE")]
+    pub max_memory: Option<u64>,
+
+    /// Processor time of each such process, in seconds [default: no limit]
+    #[arg(
+        long, env = "A3S_MAX_CPU_SECONDS", value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub max_cpu_seconds: Option<u64>,
+
+    /// Processes of the worker's user, which must not be root [default: no limit]
+    ///
+    /// The kernel counts the processes and threads of a user, not those of a task: the worker's
+    /// own and those of all its tasks, and whatever else the user runs.
+    #[arg(
+        long, env = "A3S_MAX_PROCESSES", value_name = "N",
+        value_parser = clap::value_parser!(u64).range(1..)
+    )]
+    pub max_processes: Option<u64>,
+
     /// Seconds a drain waits for running tools before it stops them
     #[arg(long, env = "A3S_DRAIN", default_value_t = DEFAULT_DRAIN.as_secs(), value_name = "SECONDS")]
     pub drain: u64,
@@ -85,7 +106,8 @@ Examples:
   a3s-worker                                   serve everyone in pool default
   a3s-worker --session-id abc123               serve one session (or SESSION_ID=abc123)
   a3s-worker --pool eu --lanes query -j 16     sixteen reads at a time, in pool eu
-  a3s-worker --tool review=./review.py         offer a tool of your own";
+  a3s-worker --tool review=./review.py         offer a tool of your own
+  a3s-worker --max-memory 2G --max-cpu-seconds 600   hold its programs to something";
 
 fn named(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
@@ -124,9 +146,10 @@ impl Args {
     /// The tools that they mean.
     ///
     /// # Errors
-    /// When a name is that of no built-in tool.
+    /// When a name is that of no built-in tool, or a limit cannot hold.
     pub fn registry(&self) -> Result<Registry, String> {
-        let mut registry = tools::builtin();
+        let limits = self.limits()?;
+        let mut registry = tools::builtin_within(limits);
         if let Some(keep) = &self.tools {
             let known = registry.names();
             if let Some(unknown) = keep.iter().find(|name| !known.contains(name)) {
@@ -138,9 +161,26 @@ impl Args {
             registry.retain(keep);
         }
         for (name, command) in &self.programs {
-            let program = Program::new(name, Path::new(command), Limits::default());
+            let program = Program::new(name, Path::new(command), limits);
             registry.add(program.map_err(|e| format!("cannot use {command}: {e}"))?);
         }
         Ok(registry)
+    }
+
+    /// What programs may use.
+    ///
+    /// # Errors
+    /// When the kernel would not hold the worker's user to it.
+    pub fn limits(&self) -> Result<Limits, String> {
+        if self.max_processes.is_some() && rustix::process::getuid().is_root() {
+            return Err(
+                "--max-processes does not bind root: start the worker as another user".to_owned(),
+            );
+        }
+        Ok(Limits {
+            max_memory: self.max_memory,
+            max_cpu_seconds: self.max_cpu_seconds,
+            max_processes: self.max_processes,
+        })
     }
 }

@@ -19,6 +19,8 @@ mod delivery;
 mod executor;
 mod judge;
 mod lease;
+#[cfg(test)]
+mod lifecycle_tests;
 mod presence;
 mod progress;
 mod puller;

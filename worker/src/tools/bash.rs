@@ -58,7 +58,7 @@ impl Tool for Bash {
             stdout: Capped::default(),
         };
         match process::run(job, context).await {
-            Ok(ended) => verdict(ended, timeout, context),
+            Ok(ended) => verdict(ended, timeout, self.limits, context),
             Err(e) => failed(format!("cannot start {}: {e}", shell().display())),
         }
     }
@@ -75,15 +75,22 @@ fn shell() -> &'static Path {
     })
 }
 
-fn verdict(ended: Ended, timeout: u64, context: &ToolContext) -> Verdict {
+fn verdict(ended: Ended, timeout: u64, limits: Limits, context: &ToolContext) -> Verdict {
     let end = match ended.end {
         End::TimedOut if context.deadline() <= Instant::now() => End::Stopped(StopReason::Deadline),
         end => end,
     };
     let (error, error_kind) = explain(end, timeout);
+    let status = match end {
+        End::Exited(status) => Some(status),
+        End::TimedOut | End::Stopped(_) => None,
+    };
+    let result = result(end, ended);
+    let stderr = result["stderr"].as_str().unwrap_or_default();
+    let error = error.map(|error| limits.explain(error, status, stderr));
     Verdict::Done(ToolResult {
         success: error.is_none(),
-        result: result(end, ended),
+        result,
         error,
         error_kind,
     })

@@ -235,11 +235,12 @@ async fn a_limit_on_memory_holds() {
     };
     let command =
         "head -c 200000000 /dev/zero | tail -c 150000000 >/dev/null; exit ${PIPESTATUS[1]}";
-    let (_, result) = harness
+    let (error, result) = harness
         .failure(&Bash { limits }, json!({"command": command}))
         .await;
     let stderr = result["stderr"].as_str().expect("is text");
     assert!(stderr.contains("memory"), "{stderr}");
+    assert!(error.contains("64 MiB at most (--max-memory)"), "{error}");
 }
 
 #[tokio::test]

@@ -29,8 +29,14 @@ use crate::registry::Registry;
 /// All built-in tools, without limits of ours on what `bash` may use.
 #[must_use]
 pub fn builtin() -> Registry {
+    builtin_within(process::Limits::default())
+}
+
+/// As [`builtin`], with limits on the commands of `bash`.
+#[must_use]
+pub fn builtin_within(limits: process::Limits) -> Registry {
     let mut tools = Registry::new();
-    tools.add(bash::Bash::default());
+    tools.add(bash::Bash { limits });
     tools.add(edit::Edit);
     tools.add(glob::Glob);
     tools.add(grep::Grep);

@@ -1,8 +1,10 @@
 //! Runs a program for a task: bounded memory, a bounded time, and nothing left running.
 //!
+//! * `limits`: what it may use.
 //! * `spawn`: how a child begins (own session, limits, death with its worker).
 //! * `tree`: how it ends, with everything that it started.
 
+mod limits;
 mod spawn;
 mod tree;
 
@@ -18,7 +20,7 @@ use tokio::time::{Instant, sleep_until};
 use super::output::Capped;
 use crate::context::{StopReason, ToolContext};
 
-pub use spawn::Limits;
+pub use limits::{Limits, parse_size};
 pub(super) use spawn::command;
 
 /// How long the pipes are read after the program's end. What it printed is in them already; only

@@ -109,7 +109,7 @@ impl Program {
         let stdout = ended.stdout.into_text();
         match serde_json::from_str::<Answer>(&stdout) {
             Ok(answer) => taken(answer),
-            Err(_) => by_exit_code(status, stdout, &stderr),
+            Err(_) => by_exit_code(status, stdout, &stderr, self.limits),
         }
     }
 
@@ -136,7 +136,7 @@ fn taken(answer: Answer) -> Verdict {
     })
 }
 
-fn by_exit_code(status: ExitStatus, stdout: String, stderr: &str) -> Verdict {
+fn by_exit_code(status: ExitStatus, stdout: String, stderr: &str, limits: Limits) -> Verdict {
     let result = json!({
         "output": capped(stdout),
         "stderr": stderr,
@@ -147,7 +147,7 @@ fn by_exit_code(status: ExitStatus, stdout: String, stderr: &str) -> Verdict {
         return Verdict::success(result);
     }
     let error = last_line(stderr).map_or_else(|| status.to_string(), str::to_owned);
-    Verdict::failure(error, result)
+    Verdict::failure(limits.explain(error, Some(status), stderr), result)
 }
 
 fn last_line(text: &str) -> Option<&str> {

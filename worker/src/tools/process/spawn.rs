@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
 
+use super::Limits;
 use crate::context::ToolContext;
 
 /// Marks every process of one run, wherever it goes; unique on this machine.
@@ -21,17 +22,6 @@ pub(super) const MARK: &str = "A3S_RUN_MARK";
 /// How often a busy program is tried again, and after which pause.
 const BUSY_TRIES: u32 = 10;
 const BUSY_PAUSE: Duration = Duration::from_millis(5);
-
-/// What one process of a program may use. `None` is no limit of ours.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Limits {
-    /// Address space of each process, in bytes.
-    pub max_memory: Option<u64>,
-    /// Processor time of each process, in seconds; then it is killed.
-    pub max_cpu_seconds: Option<u64>,
-    /// Processes of the worker's user, all tasks together; root has no such limit.
-    pub max_processes: Option<u64>,
-}
 
 /// A command that runs `program` for `task` in the workspace's root.
 ///
@@ -70,9 +60,10 @@ fn prepare(command: &mut Command, limits: Limits) {
         command.pre_exec(move || {
             setsid()?;
             die_with(worker)?;
-            limit(Resource::As, limits.max_memory)?;
-            limit(Resource::Cpu, limits.max_cpu_seconds)?;
-            limit(Resource::Nproc, limits.max_processes)
+            limit(Resource::As, limits.max_memory, 0)?;
+            // SIGXCPU at the limit says what it was; SIGKILL follows for who ignores it.
+            limit(Resource::Cpu, limits.max_cpu_seconds, 1)?;
+            limit(Resource::Nproc, limits.max_processes, 0)
         });
     }
 }
@@ -95,13 +86,14 @@ fn die_with(_worker: Pid) -> io::Result<()> {
     Ok(())
 }
 
-fn limit(resource: Resource, maximum: Option<u64>) -> io::Result<()> {
+/// Sets the soft limit to `maximum`, and the hard one `more` above.
+fn limit(resource: Resource, maximum: Option<u64>, more: u64) -> io::Result<()> {
     let Some(maximum) = maximum else {
         return Ok(());
     };
     let both = Rlimit {
         current: Some(maximum),
-        maximum: Some(maximum),
+        maximum: Some(maximum.saturating_add(more)),
     };
     Ok(setrlimit(resource, both)?)
 }
