@@ -70,7 +70,7 @@ pub(crate) struct Chaos {
     workers: u32,
 
     /// Tasks that are under way at a time
-    #[arg(long, value_name = "C", env = "A3S_CHAOS_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "C", env = "A3S_CHAOS_CONCURRENCY", default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=4096))]
     concurrency: u32,
 
     /// Also start this worker, with NATS_URL, A3S_WORKER_ID, A3S_WORKSPACE, A3S_CONCURRENCY and
