@@ -1,5 +1,7 @@
 //! A TCP proxy between a client and a server that breaks the network on demand.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,6 +33,7 @@ enum Fault {
 pub struct Proxy {
     url: String,
     fault: watch::Sender<Fault>,
+    open: Arc<AtomicUsize>,
     acceptor: AbortHandle,
 }
 
@@ -49,11 +52,14 @@ impl Proxy {
         let (fault, faults) = watch::channel(Fault::Pass {
             delay: Duration::ZERO,
         });
-        let acceptor = tokio::spawn(accept(listener, target, faults)).abort_handle();
+        let open = Arc::default();
+        let acceptor = tokio::spawn(accept(listener, target, faults, Arc::clone(&open)));
+        let acceptor = acceptor.abort_handle();
         let url = format!("nats://127.0.0.1:{port}");
         Self {
             url,
             fault,
+            open,
             acceptor,
         }
     }
@@ -62,6 +68,12 @@ impl Proxy {
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// How many connections are open at this moment.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     /// Lets everything pass; what a blackhole held back arrives now, as after a lost route.
@@ -97,14 +109,40 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: String, faults: watch::Receiver<Fault>) {
+async fn accept(
+    listener: TcpListener,
+    target: String,
+    faults: watch::Receiver<Fault>,
+    open: Arc<AtomicUsize>,
+) {
     // Ends with this task, and every connection with it.
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         if *faults.borrow() != Fault::Cut {
-            connections.spawn(carry(client, target.clone(), faults.clone()));
+            let carried = carry(client, target.clone(), faults.clone());
+            let counted = Counted::one_more(&open);
+            connections.spawn(async move {
+                let _counted = counted;
+                carried.await;
+            });
         }
         while connections.try_join_next().is_some() {}
+    }
+}
+
+/// An open connection, while it exists.
+struct Counted(Arc<AtomicUsize>);
+
+impl Counted {
+    fn one_more(open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Ordering::SeqCst);
+        Self(Arc::clone(open))
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
