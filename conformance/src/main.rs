@@ -2,11 +2,13 @@
 
 use std::io::{self, Write};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use a3s_conformance::cases;
 use a3s_conformance::report::{self, Verdict};
 use a3s_conformance::rig::Command;
 use a3s_conformance::suite::{self, Case, Level};
+use a3s_conformance::wait::{PATIENCE, set_bound};
 use clap::Parser;
 use futures::StreamExt;
 
@@ -42,6 +44,10 @@ struct Args {
     #[arg(long, short, default_value_t = 3, value_name = "N")]
     jobs: usize,
 
+    /// Seconds that any one fact may take
+    #[arg(long, default_value_t = PATIENCE.as_secs(), value_name = "SECONDS")]
+    patience: u64,
+
     /// The worker's program and its arguments
     #[arg(last = true, value_name = "WORKER")]
     worker: Vec<String>,
@@ -70,6 +76,7 @@ async fn main() -> ExitCode {
             args.only
         ));
     }
+    set_bound(Duration::from_secs(args.patience));
     // A panic of the testkit is a failed case, and told there.
     std::panic::set_hook(Box::new(|_| {}));
     let verdicts = tried(cases, &args).await;

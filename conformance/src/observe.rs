@@ -12,7 +12,7 @@ use futures::StreamExt;
 
 use crate::rig::Rig;
 use crate::task::SESSION;
-use crate::wait::{BOUND, until};
+use crate::wait::{bound, until};
 
 /// The end of the time of records and markers that cases write.
 const LATER_MS: u64 = 600_000;
@@ -218,7 +218,7 @@ impl Rig {
     pub async fn lose(&self, times: usize) -> Result<()> {
         for _ in 0..times {
             let consumer = self.consumer(SessionLane::Query).await?;
-            let pulled = consumer.batch().max_messages(1).expires(BOUND).messages();
+            let pulled = consumer.batch().max_messages(1).expires(bound()).messages();
             let next = pulled
                 .await?
                 .next()

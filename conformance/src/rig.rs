@@ -10,11 +10,11 @@ use a3s_testkit::{Process, Server};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
-use crate::wait::{BOUND, until};
+use crate::wait::{bound, until};
 
 /// The lease: short, so that a lost worker is noticed soon, and not the default, so that a worker
 /// which believes in one of its own is found out.
-pub const ACK_WAIT: Duration = Duration::from_secs(2);
+pub const ACK_WAIT: Duration = Duration::from_secs(3);
 
 /// A lease that outlasts every case.
 const PATIENT: Duration = Duration::from_secs(3_000);
@@ -184,9 +184,10 @@ impl Rig {
         if let Some(lanes) = setup.lanes {
             process = process.env("A3S_LANES", lanes);
         }
-        if let Some(session) = setup.session {
-            process = process.env("SESSION_ID", session);
-        }
+        process = match setup.session {
+            Some(session) => process.env("SESSION_ID", session),
+            None => process.env("A3S_POOL", "default"),
+        };
         self.workers.push((id, process.start()));
         Hand(self.workers.len() - 1)
     }
@@ -216,7 +217,7 @@ impl Rig {
     /// # Errors
     /// When it exits with another code than 0.
     pub async fn drained(&mut self, hand: Hand) -> Result<()> {
-        let status = self.process(hand).wait(BOUND).await;
+        let status = self.process(hand).wait(bound()).await;
         ensure!(
             status.success(),
             "after SIGTERM it ended with {status}, not with 0"

@@ -6,6 +6,7 @@ use anyhow::Result;
 use async_nats::{Client, Message};
 use futures::StreamExt;
 use parking_lot::Mutex;
+use serde_json::Value;
 
 use crate::wait::until;
 
@@ -63,6 +64,16 @@ impl Tap {
             let said = m.payload.starts_with(answer.as_bytes());
             let reply = m.reply.as_ref().map(ToString::to_string);
             (about_tasks && said).then_some(reply)
+        })
+    }
+
+    /// What the pulls from a stream asked for.
+    #[must_use]
+    pub fn pulls(&self, stream: &str) -> Vec<Value> {
+        let call = format!("CONSUMER.MSG.NEXT.{stream}.");
+        self.heard(|m| {
+            let pull = m.subject.contains(&call);
+            pull.then(|| serde_json::from_slice(&m.payload).unwrap_or_default())
         })
     }
 }

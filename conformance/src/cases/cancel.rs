@@ -60,7 +60,7 @@ async fn a_task_cancelled_while_it_waits_never_starts(rig: &mut Rig) -> Result<(
         ..Setup::default()
     })
     .await?;
-    let busy = rig.submit(Task::count(&rig.path("busy"), 3_000)).await?;
+    let busy = rig.submit(Task::count(&rig.path("busy"), 4_000)).await?;
     rig.started("busy", 1).await?;
     let id = rig.submit(Task::count(&rig.path("f"), 0)).await?;
     rig.cancel(SESSION, &id).await?;

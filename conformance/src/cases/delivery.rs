@@ -158,7 +158,7 @@ async fn an_acknowledgement_that_was_lost_does_not_run_the_task_again(rig: &mut 
 
 async fn a_result_that_comes_second_is_no_failure(rig: &mut Rig) -> Result<()> {
     rig.worker().await?;
-    let id = rig.submit(Task::count(&rig.path("f"), 1_500)).await?;
+    let id = rig.submit(Task::count(&rig.path("f"), 3_000)).await?;
     rig.started("f", 1).await?;
     let first = earlier(&id);
     rig.answer(&first).await?;

@@ -7,8 +7,9 @@ use anyhow::{Context, Result, ensure};
 
 use super::cases;
 use crate::rig::{Rig, Setup};
+use crate::tap::Tap;
 use crate::task::Task;
-use crate::wait::{BOUND, until};
+use crate::wait::{bound, until};
 
 cases! { "fleet":
     Full Ready two_workers_never_run_a_task_twice
@@ -22,7 +23,7 @@ async fn two_workers_never_run_a_task_twice(rig: &mut Rig) -> Result<()> {
     let mut ids = Vec::new();
     for n in 0..40 {
         let file = format!("f{n}");
-        let task = Task::count(&rig.path(&file), 50);
+        let task = Task::count(&rig.path(&file), 200);
         let task = if n % 2 == 0 { task.once() } else { task };
         ids.push((file, rig.submit(task).await?));
     }
@@ -45,6 +46,7 @@ fn own(id: &'static str) -> Setup {
 }
 
 async fn a_worker_of_a_session_takes_its_own_tasks_and_no_others(rig: &mut Rig) -> Result<()> {
+    let tap = Tap::open(rig.broker.client()).await?;
     rig.worker_with(own("mine")).await?;
     let (record, _) = rig
         .broker
@@ -65,6 +67,13 @@ async fn a_worker_of_a_session_takes_its_own_tasks_and_no_others(rig: &mut Rig) 
             "{result:?}"
         );
     }
+    // Where a cap is reached such a pull is never answered.
+    let pulls = tap.pulls("A3S_OWN");
+    let impatient = pulls.iter().find(|pull| pull["no_wait"] == true);
+    ensure!(
+        impatient.is_none(),
+        "it pulled own tasks with {impatient:?}"
+    );
     until("only the two others are left", async || {
         let own = rig.stored_tasks("A3S_OWN").await?;
         ensure!(own == 1, "{own} tasks are in A3S_OWN");
@@ -94,7 +103,7 @@ async fn a_worker_of_a_session_that_is_on_a_pool_refuses_to_start(rig: &mut Rig)
     };
     rig.broker.create_session(&record).await?;
     let worker = rig.start_worker(own("taken"));
-    let status = rig.process(worker).wait(BOUND).await;
+    let status = rig.process(worker).wait(bound()).await;
     ensure!(!status.success(), "it ended with {status}");
     let said = rig.process(worker).stderr();
     ensure!(said.contains("eu"), "it does not say which pool: {said:?}");

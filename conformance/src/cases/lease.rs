@@ -42,7 +42,7 @@ async fn a_task_longer_than_the_lease_runs_once(rig: &mut Rig) -> Result<()> {
 
 async fn a_killed_worker_does_not_lose_its_task(rig: &mut Rig) -> Result<()> {
     let first = rig.worker().await?;
-    let id = rig.submit(Task::count(&rig.path("f"), 3_000)).await?;
+    let id = rig.submit(Task::count(&rig.path("f"), 5_000)).await?;
     rig.started("f", 1).await?;
     rig.process(first).kill();
     let second = rig.worker().await?;
@@ -58,13 +58,14 @@ async fn a_killed_worker_does_not_lose_its_task(rig: &mut Rig) -> Result<()> {
 async fn a_frozen_worker_changes_nothing_when_it_wakes(rig: &mut Rig) -> Result<()> {
     let tap = Tap::open(rig.broker.client()).await?;
     let frozen = rig.worker().await?;
-    let id = rig.submit(Task::count(&rig.path("f"), 3_000)).await?;
+    let id = rig.submit(Task::count(&rig.path("f"), 5_000)).await?;
     rig.started("f", 1).await?;
     rig.process(frozen).stop_process();
     let second = rig.worker().await?;
+    // A delivery to the frozen worker's armed pull is lost too, and counts.
     let result = rig.ends(&id, Outcome::Completed).await?;
     ensure!(
-        result.worker_id == rig.id(second) && result.attempt == 2,
+        result.worker_id == rig.id(second) && result.attempt >= 2,
         "{result:?}"
     );
     rig.drain(second).await?;
@@ -105,7 +106,7 @@ async fn a_worker_whose_link_was_dead_changes_nothing_when_it_heals(rig: &mut Ri
             ..Setup::default()
         })
         .await?;
-    let id = rig.submit(Task::count(&rig.path("f"), 4_000)).await?;
+    let id = rig.submit(Task::count(&rig.path("f"), 5_000)).await?;
     rig.started("f", 1).await?;
     proxy.blackhole();
     let near = rig.worker().await?;
