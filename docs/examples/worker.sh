@@ -1,7 +1,8 @@
 #!/bin/sh
 # A worker in shell, with the nats CLI and jq: takes JSON tasks of the Query lane of pool `shell`
-# (or $A3S_POOL) and answers `echo` with its payload. It shows the order of things. It renews no lease and claims
-# nothing, so it is for idempotent tasks that end within ack_wait; and it runs them one by one.
+# (or $A3S_POOL) and answers `echo` with its payload. It shows the order of things. It renews no
+# lease and claims nothing, so it is for idempotent tasks that end within ack_wait; and it runs them
+# one by one.
 set -u
 stream=A3S_TASKS lane=query pool=${A3S_POOL:-shell}
 consumer=pool-$pool-$lane filter=a3s.*.$lane.$pool
