@@ -16,7 +16,12 @@ from .broker import (
     RefusedError,
     UnconfirmedError,
 )
+from .command import SessionCommand, SessionQueueConfig, Task
+from .job import SubmitError, TaskHandle
+from .session import Session
+from .stats import MetricsSnapshot, SessionQueueStats
 from .tool import Reject, Retry, RetryAfter, ToolError
+from .wire.encoding import Encoding
 from .wire.lane import Effect, SessionLane
 from .wire.note import DeadLetter, Event, LaneHandlerConfig
 from .wire.result import ExternalTaskResult, Outcome, TaskResult
@@ -30,10 +35,12 @@ __all__ = [
     "ConnectOptions",
     "DeadLetter",
     "Effect",
+    "Encoding",
     "Event",
     "ExternalTask",
     "ExternalTaskResult",
     "LaneHandlerConfig",
+    "MetricsSnapshot",
     "MissingError",
     "Outcome",
     "RefusedError",
@@ -41,7 +48,14 @@ __all__ = [
     "Retry",
     "RetryAfter",
     "RetryPolicy",
+    "Session",
+    "SessionCommand",
     "SessionLane",
+    "SessionQueueConfig",
+    "SessionQueueStats",
+    "SubmitError",
+    "Task",
+    "TaskHandle",
     "TaskResult",
     "ToolError",
     "UnconfirmedError",

@@ -26,7 +26,7 @@ class Cancels:
         self._broker = broker
         self._subjects = broker.names.of_task(session or "*", "cancel", "*")
         self._markers: dict[Key, CancelMarker] = {}
-        self._running: dict[Key, Callable[[], None]] = {}
+        self._running: dict[Key, Callable[[], object]] = {}
         self._seen = 0
         self._look_now = asyncio.Event()
 
@@ -42,7 +42,7 @@ class Cancels:
         """The marker of a task, if it has one."""
         return self._markers.get((session, task_id))
 
-    def watch(self, session: str, task_id: str, callback: Callable[[], None]) -> None:
+    def watch(self, session: str, task_id: str, callback: Callable[[], object]) -> None:
         """Calls `callback` when the task is cancelled; at once, when it is."""
         self._running[session, task_id] = callback
         if (session, task_id) in self._markers:

@@ -16,8 +16,17 @@ from .broker.broker import log
 from .broker.kept import find_marker, has_result, read_record, write_record
 from .cancels import Cancels
 from .delivery import Delivery
-from .judge import Acknowledge, Answer, HandBack, Job, Settlement, Withhold
-from .judge import attempt_of, conclude, judge
+from .judge import (
+    Acknowledge,
+    Answer,
+    HandBack,
+    Job,
+    Settlement,
+    Withhold,
+    attempt_of,
+    conclude,
+    judge,
+)
 from .lease import Lease
 from .progress import show_output
 from .settle import Settler

@@ -21,7 +21,9 @@ EVERY = 5.0
 class Presence:
     """Tells that a worker is there. `heartbeat` makes the heartbeat of the moment."""
 
-    def __init__(self, broker: Broker, worker_id: str, heartbeat: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self, broker: Broker, worker_id: str, heartbeat: Callable[[], dict[str, Any]]
+    ) -> None:
         self._broker = broker
         self._worker_id = worker_id
         self._heartbeat = heartbeat

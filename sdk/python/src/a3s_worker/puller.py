@@ -167,7 +167,8 @@ class Puller:
         dropped: what the broker sent before it heard of the end has cost a delivery."""
         if self._subscription is not None:
             try:
-                await asyncio.wait_for(self._subscription.drain(), DRAIN_AT_MOST)
+                drained = self._subscription.drain()  # type: ignore[no-untyped-call]
+                await asyncio.wait_for(drained, DRAIN_AT_MOST)
             except (Error, OSError, asyncio.TimeoutError):
                 log.warning("what the broker sent last is left to its redelivery")
         for held in self._held.values():

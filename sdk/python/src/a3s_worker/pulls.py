@@ -82,7 +82,7 @@ class Pulls:
     def plan(self, now: float, free: Callable[[SessionLane], int]) -> list[Pull]:
         """The pulls to send now; they count as sent. `free`: how many tasks could start."""
         self._expire(now)
-        pulls = []
+        pulls: list[Pull] = []
         for lane in self._lanes.values():
             room = free(lane.lane)
             if room <= 0:

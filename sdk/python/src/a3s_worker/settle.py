@@ -48,7 +48,9 @@ class Settler:
         if isinstance(settlement, Withhold):
             log.warning("task %s was left to its redelivery", job.task.task_id)
             return
-        await self._while_held(lease, job.task.task_id, lambda: self._step(delivery, job, settlement))
+        await self._while_held(
+            lease, job.task.task_id, lambda: self._step(delivery, job, settlement)
+        )
 
     async def bury_unreadable(self, delivery: Delivery, lease: Lease, reason: str) -> None:
         """A body that makes no sense now never will: it is kept with the reason, and whoever
@@ -66,7 +68,11 @@ class Settler:
         async def step() -> None:
             await bury(self._broker, letter)
             if await publish_result(self._broker, result, encoding):
-                self._tell(Event("dead_lettered", address.session, 0, task_id, address.lane, error=said.error))
+                self._tell(
+                    Event(
+                        "dead_lettered", address.session, 0, task_id, address.lane, error=said.error
+                    )
+                )
             await delivery.answer(DONE)
 
         log.warning("task %s was buried: %s", task_id, error)
@@ -181,7 +187,14 @@ class Settler:
     def _event(self, kind: str, job: Job, error: str | None = None) -> Event:
         task = job.task
         return Event(
-            kind, task.session_id, 0, task.task_id, task.lane, task.command_type, job.attempt, error=error
+            kind,
+            task.session_id,
+            0,
+            task.task_id,
+            task.lane,
+            task.command_type,
+            job.attempt,
+            error=error,
         )
 
     def _tell(self, event: Event) -> None:

@@ -80,7 +80,11 @@ def read_answer(value: Any) -> ExternalTaskResult:
     """What a tool returned, as a result."""
     if isinstance(value, ExternalTaskResult):
         return value
-    if isinstance(value, dict) and isinstance(value.get("success"), bool) and value.keys() <= _RESULT_KEYS:
+    if (
+        isinstance(value, dict)
+        and isinstance(value.get("success"), bool)
+        and value.keys() <= _RESULT_KEYS
+    ):
         kind = value.get("error_kind", value.get("errorKind"))
         return ExternalTaskResult(value["success"], value.get("result"), value.get("error"), kind)
     return ExternalTaskResult(True, value)
@@ -102,12 +106,13 @@ def in_thread(function: Callable[[ExternalTask], Any], task: ExternalTask) -> Aw
             done.set_exception(error)
 
     def run() -> None:
-        value, failed = None, None
+        value: Any = None
+        failed: Exception | None = None
         try:
             value = context.run(function, task)
         except StopIteration as error:
             failed = RuntimeError(f"the tool raised {error!r}")
-        except BaseException as error:  # noqa: BLE001 - SystemExit in a tool is its failure
+        except BaseException as error:  # SystemExit in a tool is its failure, not ours
             failed = error if isinstance(error, Exception) else RuntimeError(repr(error))
         if not loop.is_closed():
             loop.call_soon_threadsafe(settle, value, failed)

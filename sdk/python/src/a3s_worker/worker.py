@@ -34,7 +34,8 @@ class Worker:
     session_id: serve the own lanes of one session; default: env SESSION_ID.
     pool: serve the sessions that are routed to this pool; default: env A3S_POOL, else `default`.
     lanes: default: all of them. concurrency: tasks at a time, beside one of the Control lane;
-    default: the number of cores. drain: seconds that a drain waits for running tools.
+    default: the number of cores. drain: seconds that a drain waits for running tools, 30
+    by default.
     labels: what else is to be said of it. Others: `ConnectOptions`.
 
     Raises ValueError for what cannot work.
@@ -48,7 +49,7 @@ class Worker:
         lanes: Sequence[SessionLane | str] | None = None,
         concurrency: int | None = None,
         worker_id: str | None = None,
-        drain: float = 30.0,
+        drain: float | None = None,
         labels: Mapping[str, str] | None = None,
         settings: Settings | None = None,
         nats_url: str | None = None,
@@ -70,8 +71,10 @@ class Worker:
         self._concurrency = self._concurrency or os.cpu_count() or 1
         if self._concurrency < 1:
             raise ValueError(f"concurrency is {self._concurrency}: it takes one slot at least")
-        self.id = check_token("worker id", worker_id or unique_token())
-        self._drain = drain
+        self.id = check_token(
+            "worker id", worker_id or os.environ.get("A3S_WORKER_ID") or unique_token()
+        )
+        self._drain = float(os.environ.get("A3S_DRAIN") or 30) if drain is None else drain
         self._labels = dict(labels or {})
         self._settings = settings or Settings()
         self._options = options or ConnectOptions(nats_url, context, creds)

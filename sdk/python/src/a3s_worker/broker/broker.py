@@ -85,7 +85,9 @@ class Broker:
 
     async def call(self, what: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """A call of the JetStream API. Raises RefusedError, with the broker's code in `.code`."""
-        message = await self.request(f"{self.api}.{what}", json.dumps(body).encode() if body else b"")
+        message = await self.request(
+            f"{self.api}.{what}", json.dumps(body).encode() if body else b""
+        )
         answer: dict[str, Any] = json.loads(message.data)
         if "error" in answer:
             raise api_error(what, answer["error"])
@@ -124,7 +126,11 @@ class Broker:
         return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
 
     async def publish_first(
-        self, subject: str, body: bytes, headers: Mapping[str, str], expected_last: int | None = None
+        self,
+        subject: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        expected_last: int | None = None,
     ) -> bool:
         """As `publish`, for what may be there once. False: there was one before."""
         try:
@@ -136,7 +142,9 @@ class Broker:
         """The last message of a subject. Raises BrokerError."""
         return _stored(stream, await self.request(f"{self.api}.DIRECT.GET.{stream}.{subject}"))
 
-    async def scan(self, stream: str, subjects: str, after: int = 0) -> AsyncIterator[StoredMessage]:
+    async def scan(
+        self, stream: str, subjects: str, after: int = 0
+    ) -> AsyncIterator[StoredMessage]:
         """The messages whose subject matches, oldest first, behind sequence `after`. Raises
         BrokerError."""
         while True:

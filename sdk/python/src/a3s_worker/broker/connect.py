@@ -82,9 +82,7 @@ class ConnectOptions:
             for field in fields(self)
         }
         context = _read_context(given["context"]) if given["context"] else {}
-        return ConnectOptions(
-            **{name: value or context.get(name) for name, value in given.items()}
-        )
+        return ConnectOptions(**{name: value or context.get(name) for name, value in given.items()})
 
 
 def _read_context(name: str) -> dict[str, str]:

@@ -84,7 +84,10 @@ def streams(names: Names, settings: Settings) -> list[dict[str, Any]]:
         for kind in ("MAX_DELIVERIES", "MSG_TERMINATED")
         for stream in ("TASKS", "OWN")
     ]
-    repeated = {"src": f"{prefix}.*.result.*", "dest": f"{prefix}.{{{{wildcard(1)}}}}.done.{{{{wildcard(2)}}}}"}
+    repeated = {
+        "src": f"{prefix}.*.result.*",
+        "dest": f"{prefix}.{{{{wildcard(1)}}}}.done.{{{{wildcard(2)}}}}",
+    }
     letters = {"max_age": 30 * _DAY, "max_msgs_per_subject": 1, "discard": "new"}
     return [
         stream("TASKS", pool_lanes, settings.stream_mib, **queue),

@@ -22,7 +22,7 @@ _JSON = json.JSONDecoder(parse_constant=_no_constant)
 _COMPACT = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
-class Encoding(str, Enum):
+class Encoding(Enum):
     """How a body is written. Results are written as their task was."""
 
     MESSAGEPACK = "msgpack"
@@ -39,7 +39,11 @@ class Encoding(str, Enum):
         for encoding in (cls.JSON, cls.MESSAGEPACK):
             if content_type and encoding.value in content_type:
                 return encoding
-        return cls.JSON if body[:1] in (b"{", b"[", b'"', b" ", b"\n", b"\r", b"\t") else cls.MESSAGEPACK
+        return (
+            cls.JSON
+            if body[:1] in (b"{", b"[", b'"', b" ", b"\n", b"\r", b"\t")
+            else cls.MESSAGEPACK
+        )
 
     def encode(self, value: Any) -> bytes:
         """Writes `value`. Raises ValueError, TypeError or OverflowError for what has no form."""

@@ -87,8 +87,8 @@ class Names:
         prefix, *tokens = subject.split(".")
         if prefix != self.prefix or len(tokens) not in (2, 3):
             return None
-        session, kind, last = (*tokens, None)[:3]
-        lane = _LANES_BY_ID.get(last or "" if kind == "own" else kind)
+        session, kind, last = (*tokens, "")[:3]
+        lane = _LANES_BY_ID.get(last if kind == "own" else kind)
         if lane is None:
             return None
         try:

@@ -8,7 +8,10 @@ from .fields import anything, boolean, integer, lane, optional, read_map, requir
 from .lane import SessionLane
 
 _KINDS = frozenset(
-    "timed_out cancelled unknown dead_lettered unknown_command invalid_input refused other".split()
+    (
+        *("timed_out", "cancelled", "unknown", "dead_lettered"),
+        *("unknown_command", "invalid_input", "refused", "other"),
+    )
 )
 
 

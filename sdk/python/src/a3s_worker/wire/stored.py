@@ -77,7 +77,7 @@ class StoredTask:
         return (self.stored_at_ms or clock.now_ms()) + timeout_ms
 
     def dead_letter(self, task_id: str, error: str) -> dict[str, Any]:
-        """A dead letter that holds the whole message; what is known beside it is to be filled in."""
+        """A dead letter with the whole message; what is known beside it is to be filled in."""
         return {
             "task_id": task_id,
             "session_id": self.address.session,

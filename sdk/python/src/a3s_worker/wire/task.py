@@ -92,7 +92,10 @@ class ExternalTask:
 
     def get(self, name: str, default: Any = None) -> Any:
         """The field `name`, or `default` when a task has no such field."""
-        return self[name] if name in self else default
+        try:
+            return self[name]
+        except KeyError:
+            return default
 
     def __contains__(self, name: object) -> bool:
         return isinstance(name, str) and _OTHER_NAMES.get(name, name) in vars(self)
