@@ -18,10 +18,11 @@ class Lease:
         self._ack_wait = ack_wait
         self._loop = asyncio.get_running_loop()
         self._confirmed = delivery.received
-        self._on_lost: Callable[[], None] = lambda: None
+        self._on_lost: Callable[[], object] = lambda: None
         self._renewal: asyncio.Task[None] | None = None
         self._timer = self._loop.call_at(self._confirmed + ack_wait / 3, self._renew_later)
-        self._end = self._loop.call_at(self._confirmed + ack_wait, self._check_end)
+        # Not before the first renewal: most tasks end earlier, and then need no second timer.
+        self._end: asyncio.TimerHandle | None = None
 
     def left(self) -> float:
         """Seconds until the lease ends; also right after the whole process was stopped for a
@@ -32,7 +33,7 @@ class Lease:
         """Whether the task is still ours."""
         return self.left() > 0
 
-    def on_lost(self, callback: Callable[[], None]) -> None:
+    def on_lost(self, callback: Callable[[], object]) -> None:
         """Calls `callback` when the lease is lost for good; at once, when it is."""
         self._on_lost = callback
         if not self.is_held():
@@ -41,11 +42,14 @@ class Lease:
     def release(self) -> None:
         """Renews no longer."""
         self._timer.cancel()
-        self._end.cancel()
+        if self._end is not None:
+            self._end.cancel()
         if self._renewal is not None:
             self._renewal.cancel()
 
     def _renew_later(self) -> None:
+        if self._end is None:
+            self._end = self._loop.call_at(self._confirmed + self._ack_wait, self._check_end)
         if self._renewal is None or self._renewal.done():
             self._renewal = self._loop.create_task(self._renew())
 

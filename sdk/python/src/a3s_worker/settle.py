@@ -87,10 +87,13 @@ class Settler:
         self._tell(self._event("started", job))
 
     async def _while_held(self, lease: Lease, task_id: str, step: Any) -> None:
+        this = asyncio.current_task()
+        assert this is not None, "it is run by a task of the event loop"
+        # What is said after the lease is over could take the task from its next worker.
+        lease.on_lost(this.cancel)
         while lease.is_held():
             try:
-                # What is said after the lease is over could take the task from its next worker.
-                await asyncio.wait_for(step(), lease.left())
+                await step()
                 return
             except ConflictError as error:
                 log.warning("somebody else has task %s: %s", task_id, error)
@@ -98,8 +101,9 @@ class Settler:
             except BrokerError as error:
                 log.warning("task %s is not settled yet: %s", task_id, error)
                 await asyncio.sleep(REPEAT_AFTER)
-            except asyncio.TimeoutError:
-                break
+            except asyncio.CancelledError:
+                if lease.is_held():
+                    raise
         log.warning("the lease of task %s was lost before it was settled", task_id)
 
     async def _step(self, delivery: Delivery, job: Job, settlement: Settlement) -> None:

@@ -121,6 +121,8 @@ async def connect(options: ConnectOptions, name: str) -> Broker:
         reconnect_time_wait=0.5,  # type: ignore[arg-type]
         ping_interval=10,
         max_outstanding_pings=2,
+        # Every subject is made of checked tokens.
+        skip_subject_validation=True,
         **_credentials(options),
     )
     try:
