@@ -162,7 +162,9 @@ class Fleet:
 
     def start(self, command: list[str], **env: str) -> subprocess.Popen[str]:
         """A process that ends with the test."""
-        process = subprocess.Popen(command, env={**self.environment, **env}, text=True)
+        process = subprocess.Popen(
+            command, cwd=self.directory, env={**self.environment, **env}, text=True
+        )
         self.processes.append(process)
         return process
 

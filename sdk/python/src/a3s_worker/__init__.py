@@ -19,6 +19,7 @@ from .broker import (
 from .command import SessionCommand, SessionQueueConfig, Task
 from .job import SubmitError, TaskHandle
 from .session import Session
+from .shell import run_shell
 from .stats import MetricsSnapshot, SessionQueueStats
 from .tool import Reject, Retry, RetryAfter, ToolError
 from .wire.encoding import Encoding
@@ -60,4 +61,5 @@ __all__ = [
     "ToolError",
     "UnconfirmedError",
     "Worker",
+    "run_shell",
 ]
