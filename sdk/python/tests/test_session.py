@@ -132,7 +132,8 @@ async def test_a_paused_session_starts_nothing_but_control(fleet: Fleet) -> None
     assert (await fleet.coordinator("session", "pause", "s"))[0] == 0
 
     async def paused() -> bool:
-        return session._paused
+        assert session._core is not None
+        return session._core.paused
 
     await until("the session is paused", paused)
     held = await session.submit("Query", Task("echo", 1))

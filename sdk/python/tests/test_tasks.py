@@ -322,7 +322,8 @@ async def test_progress_and_events_are_seen_and_nothing_is_left(fleet: Fleet) ->
     assert b"".join(piece.data for piece in pieces) == b"line 0\nline 1\nline 2\n"
     assert [(piece.headers or {})["A3s-Chunk"] for piece in pieces] == ["1", "2", "3"]
     kinds = [(await asyncio.wait_for(anext(events), 60)).kind for _ in range(3)]
-    assert kinds == [f"queue.command.{kind}" for kind in ("submitted", "started", "completed")]
+    # Two processes tell them, so nobody promises which of the first two comes first.
+    assert set(kinds) == {f"queue.command.{kind}" for kind in ("submitted", "started", "completed")}
 
     async def nothing_left() -> bool:
         return await fleet.tasks_left() == 0

@@ -40,12 +40,17 @@ class TaskHandle:
         return asyncio.shield(self._result).__await__()
 
 
+def _future() -> "asyncio.Future[Any]":
+    return asyncio.get_running_loop().create_future()
+
+
 @dataclass
 class Job:
     """A task with what its session knows of it. `mode` is captured when it was submitted.
 
-    heard: its result, from wherever it came. look: it is time to look for its result. cancelled:
-    why it must end, when it must.
+    result: what its caller waits for. heard: its result, from wherever it came. cancel: why it
+    must end, when it must. look: it is time to look for its result. timer: its deadline while it
+    waits. publishing: a worker may know of it.
     """
 
     task: ExternalTask
@@ -53,13 +58,20 @@ class Job:
     command: Command
     mode: str
     retry: RetryPolicy
-    submitted_ms: int
-    began: float
-    result: "asyncio.Future[TaskResult]"
-    heard: "asyncio.Future[TaskResult]"
-    cancel: "asyncio.Future[str]"
+    submitted_ms: int = field(default_factory=clock.now_ms)
+    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+    result: "asyncio.Future[TaskResult]" = field(default_factory=_future)
+    heard: "asyncio.Future[TaskResult]" = field(default_factory=_future)
+    cancel: "asyncio.Future[str]" = field(default_factory=_future)
     look: asyncio.Event = field(default_factory=asyncio.Event)
-    published: bool = False
+    timer: asyncio.TimerHandle | None = None
+    publishing: bool = False
+
+    def fail(self, error: Exception) -> None:
+        """It has no result and will have none."""
+        if not self.result.done():
+            self.result.set_exception(error)
+            self.result.exception()  # nobody may be waiting, and that is no fault
 
     def answer(self, said: ExternalTaskResult, started_at_ms: int = 0) -> TaskResult:
         """A result that this process gives itself."""

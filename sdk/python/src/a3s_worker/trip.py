@@ -57,21 +57,18 @@ class Trip:
                 self._blob = await put_blob(self._broker, body, task.task_id)
                 headers[wire.BLOB], body = self._blob, b""
             subject = self._broker.names.task(task.session_id, task.lane, self._route)
+            self._job.publishing = True
             while not task.is_timed_out():
                 try:
                     self._accepted = await self._broker.publish(subject, body, headers)
-                    self._job.published = True
+                    if self._accepted.duplicate:
+                        self._job.look.set()  # it may have its result already
                     return True
                 except UnconfirmedError:
                     await asyncio.sleep(REPEAT_AFTER)
         except (BrokerError, TypeError, ValueError, OverflowError) as error:
             raise SubmitError(f"task {task.task_id} was not accepted: {error}") from error
         return False
-
-    async def find_earlier(self) -> TaskResult | None:
-        """The result of a task whose id was here before, under a name that the caller chose."""
-        duplicate = self._accepted is not None and self._accepted.duplicate
-        return await self._find() if duplicate or self._job.said.id else None
 
     async def wait(self) -> TaskResult:
         """Waits for the result, however it comes. Raises BrokerError when there is none and the
@@ -93,8 +90,15 @@ class Trip:
             if job.look.is_set() or self._loop.time() >= look_at:
                 job.look.clear()
                 look_at = self._loop.time() + LOOK_EVERY
-                if found := await self._find():
+                if found := await self.find():
                     return found
+
+    async def find(self) -> TaskResult | None:
+        """The result that the broker has, if it has one and answers."""
+        task = self._job.task
+        with contextlib.suppress(BrokerError, MalformedError):
+            return await find_result(self._broker, task.session_id, task.task_id)
+        return None
 
     def _headers(self) -> dict[str, str]:
         job, task = self._job, self._job.task
@@ -108,12 +112,6 @@ class Trip:
             wire.CONTENT_TYPE: self._encoding.content_type,
         }
 
-    async def _find(self) -> TaskResult | None:
-        task = self._job.task
-        with contextlib.suppress(BrokerError, MalformedError):
-            return await find_result(self._broker, task.session_id, task.task_id)
-        return None
-
     async def _settle(self) -> TaskResult:
         """Answers for the workers. Whatever the broker then has is the outcome."""
         job = self._job
@@ -123,7 +121,7 @@ class Trip:
             own = job.timed_out("and no worker answered")
         self.settled_here = await publish_result(self._broker, own, self._encoding)
         await self._take_back()
-        return own if self.settled_here else await self._find() or own
+        return own if self.settled_here else await self.find() or own
 
     async def _take_back(self) -> None:
         """The task must not start any more. When this fails, the worker that gets it finds it past
