@@ -7,13 +7,14 @@ from pathlib import Path
 
 from conftest import Fleet, until
 
-from a3s_worker import Effect, ExternalTask, Outcome, Task
+from a3s_worker import Effect, ExternalTask, Outcome, RetryPolicy, Task
 
 
-def _trace(fleet: Fleet) -> Path:
-    path = fleet.directory / "trace"
-    path.touch()
-    return path
+def _files(fleet: Fleet) -> tuple[Path, Path, dict[str, str]]:
+    """A trace, a gate that is closed, and the payload that names them."""
+    trace, gate = fleet.directory / "trace", fleet.directory / "gate"
+    trace.touch()
+    return trace, gate, {"trace": str(trace), "gate": str(gate)}
 
 
 async def _lines(path: Path, what: str, count: int = 1) -> list[list[str]]:
@@ -27,14 +28,14 @@ async def _lines(path: Path, what: str, count: int = 1) -> list[list[str]]:
 
 
 async def test_a_killed_worker_does_not_lose_its_task(fleet: Fleet) -> None:
-    trace = _trace(fleet)
+    trace, gate, payload = _files(fleet)
     first = await fleet.worker_process("first")
     session = await fleet.session()
-    payload = {"trace": str(trace), "seconds": 3}
-    handle = await session.submit("Query", Task("sleep", payload))
+    handle = await session.submit("Query", Task("wait", payload))
     await _lines(trace, "started")
-    await fleet.worker_process("second")
     first.kill()
+    gate.touch()
+    await fleet.worker_process("second")
     result = await handle
     assert (result.result, result.attempt) == ("second", 2)
 
@@ -42,14 +43,13 @@ async def test_a_killed_worker_does_not_lose_its_task(fleet: Fleet) -> None:
 async def test_a_once_task_of_a_killed_worker_is_unknown_and_is_not_started_again(
     fleet: Fleet,
 ) -> None:
-    trace = _trace(fleet)
+    trace, _, payload = _files(fleet)
     first = await fleet.worker_process("first")
     session = await fleet.session()
-    payload = {"trace": str(trace), "seconds": 30}
-    handle = await session.submit("Execute", Task("sleep", payload))
+    handle = await session.submit("Execute", Task("wait", payload))
     await _lines(trace, "started")
-    await fleet.worker_process("second")
     first.kill()
+    await fleet.worker_process("second")
     result = await handle
     assert (result.outcome, result.worker_id) == (Outcome.UNKNOWN, "second")
     assert result.result["claimed_by"] == "first"
@@ -57,37 +57,41 @@ async def test_a_once_task_of_a_killed_worker_is_unknown_and_is_not_started_agai
 
 
 async def test_a_frozen_worker_stops_its_tool_and_cannot_change_the_outcome(fleet: Fleet) -> None:
-    trace = _trace(fleet)
+    trace, gate, payload = _files(fleet)
     first = await fleet.worker_process("first")
     session = await fleet.session()
-    payload = {"trace": str(trace), "seconds": 8}
-    handle = await session.submit("Query", Task("block", payload, timeout_ms=60_000))
+    handle = await session.submit("Query", Task("block", payload))
     await _lines(trace, "started")
     first.send_signal(signal.SIGSTOP)
     await fleet.worker_process("second")
-    await _lines(trace, "started", 2)
+    # The broker may deliver it to the frozen worker once more before the second one has it.
+    [_, again] = await _lines(trace, "started", 2)
+    assert again[2] == "second"
     first.send_signal(signal.SIGCONT)
-    # The broker may have delivered it to the frozen worker once more before the second had it.
     [stopped, *_] = await _lines(trace, "stopped")
     assert stopped == ["stopped", "1", "first"]
+    gate.touch()
     result = await handle
     assert result.success
     assert result.attempt > 1
 
 
 async def test_a_drain_finishes_what_runs_and_hands_back_the_rest_unharmed(fleet: Fleet) -> None:
-    trace = _trace(fleet)
-    first = await fleet.worker_process("first", A3S_DRAIN="1")
+    trace, gate, payload = _files(fleet)
+    other = fleet.directory / "other-gate"
+    first = await fleet.worker_process("first", A3S_DRAIN="5")
     session = await fleet.session()
-    short = await session.submit("Query", Task("sleep", {"trace": str(trace), "seconds": 0.5}))
-    long = await session.submit("Query", Task("sleep", {"trace": str(trace), "seconds": 5}))
-    once = await session.submit("Execute", Task("sleep", {"trace": str(trace), "seconds": 60}))
+    short = await session.submit("Query", Task("wait", payload))
+    long = await session.submit("Query", Task("wait", {**payload, "gate": str(other)}))
+    once = await session.submit("Execute", Task("wait", {**payload, "gate": str(other)}))
     await _lines(trace, "started", 3)
     first.terminate()
+    gate.touch()
     assert (await short).result == "first"
     assert (await once).outcome is Outcome.UNKNOWN
     await asyncio.to_thread(first.wait)
     assert first.returncode == 0
+    other.touch()
     await fleet.worker_process("second")
     result = await long
     assert (result.result, result.attempt) == ("second", 1), "a drain costs no attempt"
@@ -135,16 +139,16 @@ async def test_a_broker_that_was_killed_loses_nothing(fleet: Fleet) -> None:
 
 
 async def test_a_task_that_kills_every_worker_is_buried_in_the_end(fleet: Fleet) -> None:
-    trace = _trace(fleet)
+    trace, _, payload = _files(fleet)
     session = await fleet.session()
-    task = Task("sleep", {"trace": str(trace), "seconds": 60}, effect=Effect.IDEMPOTENT)
+    policy = RetryPolicy(max_retries=2)
+    task = Task("wait", payload, effect=Effect.IDEMPOTENT, retry=policy, timeout_ms=300_000)
     handle = await session.submit("Execute", task)
-    # Execute tasks have the attempts of idempotent ones only when they are; four workers die.
-    for n in range(4):
+    for n in range(3):
         worker = await fleet.worker_process(f"w{n}")
         await _lines(trace, "started", n + 1)
         worker.kill()
     await fleet.worker_process("last")
     result = await handle
     assert (result.outcome, result.worker_id) == (Outcome.DEAD_LETTERED, "last")
-    assert len(await _lines(trace, "started")) == 4
+    assert len(await _lines(trace, "started")) == 3

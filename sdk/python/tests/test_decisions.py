@@ -174,6 +174,15 @@ def test_two_names_for_a_field_and_constants_that_are_no_numbers_are_malformed()
     assert Encoding.JSON.decode(b' \n"\\ud83e\\udd80" \t') == "🦀"
 
 
+@pytest.mark.parametrize("encoding", list(Encoding))
+def test_what_every_language_reads_is_written_and_nothing_else(encoding: Encoding) -> None:
+    said = {"a": (1, 2), 3: [SessionLane.QUERY, 1.5, None]}
+    assert encoding.decode(encoding.encode(said)) == {"a": [1, 2], "3": ["Query", 1.5, None]}
+    for value in (b"bytes", float("nan"), {1, 2}, object(), {"deep": [b""]}):
+        with pytest.raises((TypeError, ValueError)):
+            encoding.encode(value)
+
+
 def test_a_dict_is_a_result_only_when_it_looks_like_one() -> None:
     said = read_answer({"success": False, "result": 1, "errorKind": "refused"})
     assert said == ExternalTaskResult(False, 1, None, "refused")

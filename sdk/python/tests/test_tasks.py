@@ -329,3 +329,44 @@ async def test_progress_and_events_are_seen_and_nothing_is_left(fleet: Fleet) ->
         return await fleet.tasks_left() == 0
 
     await until("an empty queue", nothing_left)
+
+
+async def test_a_claim_outlives_the_hand_back_of_a_task_that_nobody_here_started(
+    fleet: Fleet,
+) -> None:
+    """A worker without a free slot gives a surplus delivery back; the claim in its record is that
+    of the worker that started it, and must stay."""
+    started: list[str] = []
+    gate = asyncio.Event()
+
+    async def hold(task: ExternalTask) -> None:
+        started.append(task.task_id)
+        await gate.wait()
+
+    session = await fleet.session("s")
+    broker = await fleet.broker()
+    record = TaskRecord(claim=Claim("gone", 1, 7))
+    await write_record(broker, "s", "claimed", record, 0, clock.now_ms() + 60_000)
+    worker, _ = await fleet.worker({"hold": hold}, concurrency=1)
+
+    async def both_lanes_are_asked() -> bool:
+        call = "CONSUMER.INFO.A3S_TASKS.pool-default-"
+        infos = [await broker.call(call + lane) for lane in ("query", "execute")]
+        return all(info["num_waiting"] == 1 for info in infos)
+
+    # Both lanes have a waiting pull, so that the second task is one more than there is room for.
+    await until("waiting pulls at both lanes", both_lanes_are_asked)
+    first = await session.submit("Query", Task("hold", id="first"))
+    second = await session.submit("Execute", Task("hold", id="claimed"))
+
+    async def handed_back() -> bool:
+        record, _ = await read_record(broker, "s", "claimed")
+        assert record.claim is not None, "the claim was lost"
+        return record.handed_back > 0
+
+    await until("the second task is handed back", handed_back)
+    gate.set()
+    assert (await first).success
+    assert (await second).outcome is Outcome.UNKNOWN
+    assert started == ["first"]
+    assert worker.id

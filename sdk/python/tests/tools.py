@@ -22,20 +22,22 @@ async def echo(task: ExternalTask) -> Any:
     return task.payload
 
 
-@worker.tool("sleep")
-async def sleep(task: ExternalTask) -> str:
+@worker.tool("wait")
+async def wait(task: ExternalTask) -> str:
+    """Ends when the file `gate` is there."""
     trace(task, "started")
-    await asyncio.sleep(task.payload["seconds"])
+    while not os.path.exists(task.payload["gate"]):  # noqa: ASYNC110 - it is another process's
+        await asyncio.sleep(0.02)
     trace(task, "ended")
     return worker.id
 
 
 @worker.tool("block")
 def block(task: ExternalTask) -> str:
+    """As `wait`, in a thread."""
     trace(task, "started")
-    end = time.monotonic() + float(task.payload["seconds"])
-    while time.monotonic() < end and not task.is_stopped():
-        time.sleep(0.01)
+    while not os.path.exists(task.payload["gate"]) and not task.is_stopped():
+        time.sleep(0.02)
     trace(task, "stopped" if task.is_stopped() else "ended")
     return worker.id
 

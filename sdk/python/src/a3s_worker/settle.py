@@ -114,7 +114,9 @@ class Settler:
             await delivery.answer(again(settlement.delay_ms))
             return
         if isinstance(settlement, HandBack):
-            record = replace(job.record, claim=None, handed_back=job.record.handed_back + 1)
+            # A claim that is there is somebody else's, and stays: what is handed back was not
+            # started by us, or is idempotent and has none.
+            record = replace(job.record, handed_back=job.record.handed_back + 1)
             await self._write(job, record)
             await delivery.answer(again(0))
             return

@@ -11,7 +11,7 @@ from ..wire.result import TaskResult
 from ..wire.task import BLOB, CONTENT_TYPE
 from .blobs import BLOB_THRESHOLD, get_blob, put_blob
 from .broker import Broker, StoredMessage
-from .errors import UnconfirmedError
+from .errors import RefusedError, UnconfirmedError
 
 _TTL = "Nats-TTL"
 _TRIES = 3
@@ -74,12 +74,15 @@ async def read_result(broker: Broker, headers: dict[str, str], body: bytes) -> T
 
 async def read_record(broker: Broker, session: str, task_id: str) -> tuple[TaskRecord, int]:
     """A task's record and its revision; an empty one of revision 0 when there is none. Raises
-    BrokerError, MalformedError."""
+    BrokerError, also when it cannot be read."""
     subject = broker.names.of_task(session, "claim", task_id)
     found = await broker.last(broker.names.stream("CLAIMS"), subject)
     if found is None:
         return TaskRecord(), 0
-    return TaskRecord.read(Encoding.JSON.decode(found.body)), found.sequence
+    try:
+        return TaskRecord.read(Encoding.JSON.decode(found.body)), found.sequence
+    except MalformedError as error:
+        raise RefusedError(f"{subject} cannot be read: {error}") from error
 
 
 async def write_record(

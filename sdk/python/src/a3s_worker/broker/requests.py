@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.errors import Error
 
 from .errors import MissingError, UnconfirmedError
 
@@ -60,6 +61,9 @@ class Requests:
             reply = f"{self._inbox}.{token}"
             await self.client.publish(subject, body, reply, dict(headers) if headers else None)
             message = await answer
+        except (Error, OSError) as error:
+            what = str(error) or type(error).__name__
+            raise UnconfirmedError(f"{subject}: {what}") from error
         finally:
             timer.cancel()
             self._waiting.pop(token, None)

@@ -2,6 +2,7 @@
 
 import json
 from enum import Enum
+from math import isfinite
 from typing import Any
 
 import msgpack
@@ -49,6 +50,9 @@ class Encoding(Enum):
         """Writes `value`. Raises ValueError, TypeError or OverflowError for what has no form."""
         if self is Encoding.JSON:
             return _COMPACT.encode(value).encode()
+        if not _is_plain(value):
+            # As JSON has it: keys are text, and bytes and what is no number have no form.
+            value = json.loads(_COMPACT.encode(value))
         packed: bytes = msgpack.packb(value)
         return packed
 
@@ -77,6 +81,16 @@ def _read_json(body: bytes) -> Any:
     if "\\u" in text:
         _COMPACT.encode(value).encode()  # half of a surrogate pair is no text
     return value
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether every language reads what MessagePack makes of `value`."""
+    kind = type(value)
+    if kind is dict:
+        return all(type(k) is str and _is_plain(v) for k, v in value.items())
+    if kind is list:
+        return all(map(_is_plain, value))
+    return kind in (str, int, bool, type(None)) or (kind is float and isfinite(value))
 
 
 def _is_deeper(value: Any, limit: int) -> bool:
