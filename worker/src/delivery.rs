@@ -85,10 +85,6 @@ impl Delivery {
 
     /// As [`Delivery::answer`], without repetition.
     pub(crate) async fn answer_once(&self, broker: &Broker, answer: Answer) -> bool {
-        let client = broker.client();
-        client
-            .request(self.reply.clone(), answer.text())
-            .await
-            .is_ok()
+        broker.acknowledge(&self.reply, answer.text()).await
     }
 }

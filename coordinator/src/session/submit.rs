@@ -124,7 +124,7 @@ impl Core {
         let event = told.then(|| (self.submitted_event(&job), Self::scope(&job.how)));
         self.enqueue_new(job, entry)?;
         if let Some((event, scope)) = event {
-            self.reports.tell(event, scope);
+            self.tell(event.kind, scope, || event.clone());
         }
         self.pump();
         Ok(TaskHandle {

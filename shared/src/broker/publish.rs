@@ -1,11 +1,11 @@
 //! Publishing to a stream, confirmed by the broker.
 
-use async_nats::client::RequestErrorKind;
-use async_nats::{HeaderMap, Request};
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Broker, REQUEST_TIMEOUT};
+use super::Broker;
+use super::requests::Unanswered;
 
 /// The publish counts only if its subject's last message has this sequence; 0: has none.
 const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
@@ -87,7 +87,7 @@ pub enum PublishError {
     Unknown {
         /// Where to.
         subject: String,
-        /// What the client library said.
+        /// Why there is none.
         reason: String,
     },
 }
@@ -137,26 +137,12 @@ impl Broker {
             map.insert(EXPECTED_LAST, sequence.to_string().as_str());
         }
         let size = body.len();
-        let mut request = Request::new().payload(body).timeout(Some(REQUEST_TIMEOUT));
-        if !map.is_empty() {
-            request = request.headers(map);
+        match self.requests.ask(subject.as_str(), map, body).await {
+            Ok(answer) => read_answer(subject, &answer.payload),
+            Err(Unanswered::NoResponders) => Err(PublishError::NoStream(subject)),
+            Err(Unanswered::TooLarge) => Err(PublishError::TooLarge { subject, size, max }),
+            Err(Unanswered::Unknown(reason)) => Err(PublishError::Unknown { subject, reason }),
         }
-        let answer = match self.client().send_request(subject.clone(), request).await {
-            Ok(message) => message.payload,
-            Err(error) => {
-                return Err(match error.kind() {
-                    RequestErrorKind::NoResponders => PublishError::NoStream(subject),
-                    RequestErrorKind::MaxPayloadExceeded => {
-                        PublishError::TooLarge { subject, size, max }
-                    }
-                    _ => PublishError::Unknown {
-                        subject,
-                        reason: error.to_string(),
-                    },
-                });
-            }
-        };
-        read_answer(subject, &answer)
     }
 
     /// As [`Broker::publish`], for a message that may exist once.
