@@ -48,8 +48,10 @@ async def until(what: str, holds: Callable[[], Awaitable[Any]], patience: float 
 class Server:
     """A nats-server of one test."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, config: str = "") -> None:
         self._directory = directory
+        self._config = directory / "nats.conf"
+        self._config.write_text(config)
         self._process: subprocess.Popen[bytes] | None = None
         self.port = -1
 
@@ -59,6 +61,7 @@ class Server:
             old.unlink()
         command = [_nats_server(), "-a", "127.0.0.1", "-p", str(self.port), "-js"]
         command += ["-sd", str(self._directory), "--ports_file_dir", str(self._directory)]
+        command += ["-c", str(self._config)]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         end = time.monotonic() + PATIENCE

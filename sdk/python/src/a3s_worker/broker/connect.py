@@ -1,6 +1,7 @@
 """Connecting: where to, as whom, and how a lost connection comes back."""
 
 import asyncio
+import importlib.util
 import json
 import os
 import ssl
@@ -111,10 +112,16 @@ async def connect(options: ConnectOptions, name: str) -> Broker:
     servers = [s.strip() for s in (options.nats_url or "nats://127.0.0.1:4222").split(",")]
     client = Client()
     broker = Broker(client, Names(options.prefix or "a3s"), options.js_domain)
+    said: list[Exception] = []
+
+    async def note(error: Exception) -> None:
+        said[:] = [error]
+        log.debug("the connection reports: %s", error or type(error).__name__)
+
     connecting = client.connect(
         servers,
         name=name,
-        error_cb=_quiet,
+        error_cb=note,
         disconnected_cb=broker.connection_lost,
         reconnected_cb=broker.connection_back,
         max_reconnect_attempts=-1,
@@ -128,17 +135,16 @@ async def connect(options: ConnectOptions, name: str) -> Broker:
     try:
         await asyncio.wait_for(connecting, FIRST_CONNECTION)
     except (asyncio.TimeoutError, NoServersError, OSError, Error) as error:
-        reason = str(error) or "no answer"
+        # It tries again until its time is over, so what went wrong is what was said last.
+        reason = str(said[0] if said else error) or "no answer"
         raise BrokerError(f"cannot connect to {', '.join(servers)}: {reason}") from error
     await broker.start()
     return broker
 
 
-async def _quiet(error: Exception) -> None:
-    log.debug("the connection reports: %s", error or type(error).__name__)
-
-
 def _credentials(options: ConnectOptions) -> dict[str, Any]:
+    if (options.creds or options.nkey) and importlib.util.find_spec("nkeys") is None:
+        raise ValueError("credential files and nkeys need another package: a3s-worker[nkeys]")
     said: dict[str, Any] = {
         "user_credentials": options.creds,
         "nkeys_seed": None if options.creds else options.nkey,
