@@ -64,4 +64,5 @@ def main() -> None:
                 process.wait()
 
 
-main()
+if __name__ == "__main__":
+    main()
