@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from typing import Any
 
 from conftest import Fleet, until
@@ -122,8 +123,8 @@ async def test_a_tool_is_stopped_at_its_deadline_and_what_it_has_is_kept(fleet: 
 
     def thread(task: ExternalTask) -> Any:
         while not task.is_stopped():
-            pass
-        return {"half": "of it", "remaining": task.remaining_ms()}
+            time.sleep(0.01)
+        return {"half": "of it"}
 
     await fleet.worker({"patient": patient, "thread": thread})
     session = await fleet.session()
@@ -132,7 +133,7 @@ async def test_a_tool_is_stopped_at_its_deadline_and_what_it_has_is_kept(fleet: 
         assert result.outcome is Outcome.TIMED_OUT, result
         assert result.error == "timed out after 300 ms"
         assert result.worker_id not in ("", "coordinator")
-        assert tool == "thread" or result.result == {"half": "of it"}
+        assert result.result == {"half": "of it"}
 
 
 async def test_a_running_task_is_cancelled_and_a_queued_one_never_starts(fleet: Fleet) -> None:

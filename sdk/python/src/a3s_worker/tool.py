@@ -4,7 +4,7 @@ import asyncio
 import contextvars
 import inspect
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from .wire.result import ExternalTaskResult
@@ -63,7 +63,7 @@ def is_async(handler: Handler) -> bool:
 async def call(handler: Handler, task: ExternalTask) -> Verdict:
     """Runs a tool to its verdict. Whatever it raises is one, too."""
     try:
-        value = await (handler(task) if is_async(handler) else in_thread(handler, task))
+        value = await (handler(task) if is_async(handler) else _in_thread(handler, task))
         if inspect.isawaitable(value):
             value = await value
         return read_answer(value)
@@ -90,7 +90,16 @@ def read_answer(value: Any) -> ExternalTaskResult:
     return ExternalTaskResult(True, value)
 
 
-def in_thread(function: Callable[[ExternalTask], Any], task: ExternalTask) -> Awaitable[Any]:
+async def _in_thread(handler: Handler, task: ExternalTask) -> Any:
+    answer = in_thread(handler, task)
+    try:
+        return await asyncio.shield(answer)
+    except asyncio.CancelledError:
+        # The thread is told by `task.is_stopped()`; what it answers in time counts.
+        return await answer
+
+
+def in_thread(function: Callable[[ExternalTask], Any], task: ExternalTask) -> "asyncio.Future[Any]":
     """Runs a plain function in a thread of its own. A thread cannot be stopped: one that does not
     end lives on, and holds up neither the worker nor its end."""
     loop = asyncio.get_running_loop()
