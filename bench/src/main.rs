@@ -15,6 +15,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Measure A3S Distributed against the least that does the same on the broker
 #[derive(Debug, Parser)]
 #[command(name = "a3s-bench", version)]

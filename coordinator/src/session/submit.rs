@@ -7,7 +7,8 @@ use a3s_shared::broker::TaskOptions;
 use a3s_shared::protocol::{
     Effect, ExternalTask, RetryPolicy, Route, SessionLane, Token, clock, validate_token,
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use futures::channel::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::core::Core;
