@@ -2,34 +2,52 @@
 
 import asyncio
 import contextlib
+import ctypes
 import os
 import signal
+import sys
 from asyncio.subprocess import PIPE
 from typing import Any
 
 from .wire.result import ExternalTaskResult
 from .wire.task import ExternalTask
 
+_PR_SET_PDEATHSIG = 1
+# Loaded here: nothing may be loaded between fork and exec.
+_libc = ctypes.CDLL(None) if sys.platform == "linux" else None
+
 LIMIT = 100 * 1024
 """Bytes that are kept of each stream: the first two thirds and the last third."""
 
 
 async def run_shell(
-    task: ExternalTask, command: str, *, cwd: str | None = None
+    task: ExternalTask, command: str, *, cwd: str | None = None, stdin: bytes = b""
 ) -> ExternalTaskResult:
     """Runs `command` with sh, in a process group of its own, and shows its output to whoever
     watches the task. The result has `stdout`, `stderr`, `output` (one after the other) and
     `exit_code`; it succeeded when that is 0. When the tool is stopped (deadline, cancel, drain,
-    lost lease) the whole group is killed, and the result says what was printed until then."""
+    lost lease) the whole group is killed, and the result says what was printed until then. When
+    the worker itself is killed, the kernel kills the shell, but not what that had started."""
     process = await asyncio.create_subprocess_shell(
-        command, cwd=cwd, stdin=asyncio.subprocess.DEVNULL, stdout=PIPE, stderr=PIPE,
+        command,
+        cwd=cwd,
+        stdin=PIPE,
+        stdout=PIPE,
+        stderr=PIPE,
         start_new_session=True,
-    )  # fmt: skip
+        preexec_fn=_die_with_worker if _libc else None,
+    )
     out, err = _Kept(task), _Kept(task)
-    reading = asyncio.gather(out.read(process.stdout), err.read(process.stderr), process.wait())
+    reading = asyncio.gather(
+        _write(process.stdin, stdin),
+        out.read(process.stdout),
+        err.read(process.stderr),
+        process.wait(),
+    )
     error = None
     try:
-        await asyncio.shield(reading)
+        # Its end, and not that of its output, which something in the background may hold open.
+        await process.wait()
     except asyncio.CancelledError:
         error = "stopped"
     finally:
@@ -43,6 +61,20 @@ async def run_shell(
     texts = {"stdout": out.text(), "stderr": err.text()}
     result: dict[str, Any] = {**texts, "output": "".join(texts.values()), "exit_code": code}
     return ExternalTaskResult(error is None, result, error)
+
+
+async def _write(stream: asyncio.StreamWriter | None, body: bytes) -> None:
+    if stream is not None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            stream.write(body)
+            await stream.drain()
+        stream.close()
+
+
+def _die_with_worker() -> None:
+    """Between fork and exec: asks the kernel for SIGKILL when the worker dies."""
+    if _libc is not None:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class _Kept:
