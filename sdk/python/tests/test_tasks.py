@@ -16,11 +16,19 @@ from a3s_worker import (
     Retry,
     RetryAfter,
     RetryPolicy,
+    SessionLane,
     SessionQueueConfig,
     Task,
     ToolError,
 )
-from a3s_worker.broker.kept import find_result, mark_cancelled, read_record, write_record
+from a3s_worker.broker.blobs import remove_blob
+from a3s_worker.broker.kept import (
+    find_result,
+    mark_cancelled,
+    publish_result,
+    read_record,
+    write_record,
+)
 from a3s_worker.wire import clock
 from a3s_worker.wire.record import Claim, TaskRecord
 from a3s_worker.wire.result import TaskResult
@@ -283,6 +291,47 @@ async def test_large_bodies_go_through_the_object_store_and_are_removed(fleet: F
         return len(names) == 2 and all(name.endswith("-result") for name in names)
 
     await until("the bodies of the tasks are gone", only_results)
+
+
+async def test_a_task_that_has_ended_is_not_buried_because_its_body_is_gone(fleet: Fleet) -> None:
+    """Its worker stored the result, acknowledged, and removed the body, while the broker delivered
+    the task once more."""
+    deliveries: list[int] = []
+    gate = asyncio.Event()
+
+    async def hold(task: ExternalTask) -> str:
+        deliveries.append(task.attempt)
+        await gate.wait()
+        return "mine"
+
+    worker, running = await fleet.worker({"hold": hold}, drain=0)
+    session = await fleet.session("s")
+    large = Task("hold", {"text": "x" * 400_000}, id="large")
+    handle = await session.submit("Query", large)
+
+    async def started() -> bool:
+        return len(deliveries) == 1
+
+    await until("the task is started", started)
+    # What another worker would have done meanwhile.
+    broker = await fleet.broker()
+    other = TaskResult("large", "s", SessionLane.QUERY, "hold", True, "other", worker_id="other")
+    assert await publish_result(broker, other, Encoding.JSON)
+    store = await broker.client.jetstream().object_store("a3s_blobs")
+    [entry] = await store.list(ignore_deletes=True)
+    assert entry.name is not None
+    await remove_blob(broker, entry.name)
+    worker.stop()  # hands the task back at once
+    await running
+    await fleet.worker({"hold": hold})
+
+    async def acknowledged() -> bool:
+        return await fleet.tasks_left() == 0
+
+    await until("the task is acknowledged", acknowledged)
+    assert (await handle).result == "other"
+    assert await session.dead_letters() == []
+    assert deliveries == [1]
 
 
 async def test_a_lane_above_is_served_first(fleet: Fleet) -> None:

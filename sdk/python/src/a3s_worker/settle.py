@@ -9,7 +9,7 @@ from . import answers
 from .broker import Broker, BrokerError, ConflictError
 from .broker.blobs import remove_blob
 from .broker.broker import log
-from .broker.kept import bury, publish_result, write_record
+from .broker.kept import bury, has_result, publish_result, write_record
 from .delivery import DONE, Delivery, again
 from .judge import Again, Answer, Bury, HandBack, Job, Settlement, Withhold
 from .lease import Lease
@@ -54,9 +54,12 @@ class Settler:
 
     async def bury_unreadable(self, delivery: Delivery, lease: Lease, reason: str) -> None:
         """A body that makes no sense now never will: it is kept with the reason, and whoever
-        waits gets a failed result."""
+        waits gets a failed result. One that is gone because the task has ended is no loss."""
         stored = delivery.stored
         task_id, error = stored.fallback_id(), f"the task cannot be read: {reason}"
+        if delivery.delivered > 1 and await self._has_ended(delivery):
+            await delivery.answer(DONE)
+            return
         letter = stored.dead_letter(task_id, error)
         said = answers.given_up(error)
         address = stored.address
@@ -77,6 +80,13 @@ class Settler:
 
         log.warning("task %s was buried: %s", task_id, error)
         await self._while_held(lease, task_id, step)
+
+    async def _has_ended(self, delivery: Delivery) -> bool:
+        session = delivery.stored.address.session
+        try:
+            return await has_result(self._broker, session, delivery.stored.fallback_id())
+        except BrokerError:
+            return False
 
     async def give_back_unread(self, delivery: Delivery) -> None:
         """Has a task delivered again that cannot even be read; whoever starts it buries it."""
@@ -125,10 +135,12 @@ class Settler:
             await self._store(job, answers.given_up(settlement.error))
         elif isinstance(settlement, Answer):
             await self._store(job, settlement.result)
-        await delivery.answer(DONE)
-        # A dead letter needs its body for the replay.
-        if delivery.stored.headers.blob and not isinstance(settlement, Bury):
-            await self._remove_body(delivery.stored.headers.blob)
+        heard = await delivery.answer(DONE)
+        # A dead letter needs its body for the replay, and a task that may be delivered again needs
+        # it to be read.
+        blob = delivery.stored.headers.blob
+        if blob and heard and not isinstance(settlement, Bury):
+            await self._remove_body(blob)
 
     async def _store(self, job: Job, said: ExternalTaskResult) -> None:
         result = self._result(job, said)
