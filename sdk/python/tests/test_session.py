@@ -174,6 +174,21 @@ async def test_closing_answers_everyone_who_waits(fleet: Fleet) -> None:
     assert await fleet.tasks_left() == 0
 
 
+async def test_a_full_lane_lets_its_callers_wait(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("a3s_worker.core.MAX_WAITING", 2)
+    session = await fleet.session(config=SessionQueueConfig(query_max_concurrency=1))
+    handles = [await session.submit("Query", Task("read")) for _ in range(3)]
+    with pytest.raises(SubmitError, match="lane query had no room for 100 ms"):
+        await session.submit("Query", Task("read", timeout_ms=100))
+    more = asyncio.create_task(session.submit("Query", Task("read")))
+    await session.cancel(handles[2].task_id)
+    assert not (await more).done()
+    with pytest.raises(SubmitError, match="is in use"):
+        await session.submit("Control", Task("read", id=handles[1].task_id))
+
+
 async def test_a_session_that_goes_elsewhere_and_nonsense_are_refused(fleet: Fleet) -> None:
     await fleet.session("s", own=True)
     with pytest.raises(BrokerError, match="session s goes to"):

@@ -30,6 +30,9 @@ from .wire.retry import NO_RETRY, RetryPolicy
 from .wire.task import ExternalTask
 from .wire.token import unique_token
 
+MAX_WAITING = 10_000
+"""Tasks of a lane that wait in this process; then whoever submits waits for room."""
+
 _ENDS = {
     Outcome.COMPLETED: "completed",
     Outcome.TIMED_OUT: "timeout",
@@ -51,11 +54,13 @@ class Core:
         self.handlers = {lane: config.handler(lane) for lane in LANES}
         self.external_handler: Handler | None = None
         self.jobs: dict[str, Job] = {}
+        self.room = {lane: asyncio.Semaphore(MAX_WAITING) for lane in LANES}
         self.waiting: dict[SessionLane, deque[Job]] = {lane: deque() for lane in LANES}
         self.host = HostTasks()
         self.listeners = Listeners()
         self.metrics = Metrics()
         self.paused = record.state == "paused"
+        self.closed = False
         self._encoding = encoding
         self._active: dict[SessionLane, int] = dict.fromkeys(LANES, 0)
         self._cancels = Cancels(broker, self.id)
@@ -74,12 +79,22 @@ class Core:
         await self.broker.client.flush()
         self.broker.on_connected.append(self._look_for_all)
 
-    def submit(self, lane: SessionLane, command: Command) -> Job:
-        """Puts a command at the end of a lane. Raises SubmitError, ValueError."""
+    async def submit(self, lane: SessionLane, command: Command) -> Job:
+        """Puts a command at the end of a lane, when there is room. Raises SubmitError,
+        ValueError."""
         job = self._job(lane, command)
         task = job.task
-        if task.task_id in self.jobs:
-            raise SubmitError(f"task id {task.task_id!r} is in use in this session")
+        if self.room[lane].locked():
+            try:
+                await asyncio.wait_for(self.room[lane].acquire(), task.remaining_ms() / 1000)
+            except asyncio.TimeoutError:
+                raise SubmitError(f"lane {lane.id} had no room for {task.timeout_ms} ms") from None
+        else:
+            await self.room[lane].acquire()  # at once
+        if self.closed or task.task_id in self.jobs:
+            self.room[lane].release()
+            why = "the session was closed" if self.closed else "it is in use in this session"
+            raise SubmitError(f"task id {task.task_id!r}: {why}")
         self.jobs[task.task_id] = job
         self.waiting[lane].append(job)
         self.metrics.submitted(lane)
@@ -96,6 +111,7 @@ class Core:
             return
         while waiting and (self._active[lane] < cap or self._goes_to_own(waiting[0])):
             job = waiting.popleft()
+            self.room[lane].release()
             self._active[lane] += 1
             self._spawn(self._run(job))
 
@@ -209,16 +225,20 @@ class Core:
 
     def _too_late(self, job: Job) -> None:
         if job in self.waiting[job.task.lane]:
-            self.waiting[job.task.lane].remove(job)
+            self._leave_queue(job)
             self._conclude(job, job.timed_out("while it waited for its turn"), told=False)
 
     def _stop(self, job: Job, reason: str) -> None:
         """Ends a task as far as this process can."""
         if job in self.waiting[job.task.lane]:
-            self.waiting[job.task.lane].remove(job)
+            self._leave_queue(job)
             self._conclude(job, job.was_cancelled(reason), told=False)
         elif not job.cancel.done():
             job.cancel.set_result(reason)
+
+    def _leave_queue(self, job: Job) -> None:
+        self.waiting[job.task.lane].remove(job)
+        self.room[job.task.lane].release()
 
     def _forget(self, job: Job) -> None:
         self.jobs.pop(job.task.task_id, None)

@@ -96,15 +96,16 @@ class Session:
         return self._open_core.route
 
     async def submit(self, lane: SessionLane | str, command: Command) -> TaskHandle:
-        """Puts a command at the end of a lane and returns at once; `await` the handle for the
-        result. The lane's handler is fixed here: a later change does not concern this task.
+        """Puts a command at the end of a lane and returns at once, unless 10,000 tasks wait there
+        already; `await` the handle for the result. The lane's handler is fixed here: a later
+        change does not concern this task.
 
         Raises SubmitError when the session is not open or the task's id is in use, ValueError for
         a command that makes no sense.
         """
         if self._core is None:
             raise SubmitError("the session is not open: use it as `async with Session(…)`")
-        job = self._core.submit(SessionLane.parse(lane), command)
+        job = await self._core.submit(SessionLane.parse(lane), command)
         return TaskHandle(job.task.task_id, job.task.lane, job.result)
 
     async def submit_by_tool(self, tool: str, command: Command | dict[str, Any]) -> TaskHandle:
@@ -193,6 +194,7 @@ class Session:
         core, self._core = self._core, None
         if core is None:
             return
+        core.closed = True
         core.tell(core.event("queue.shutdown.started"))
         core.cancel_waiting("its session was closed before it was started")
         if not await core.is_idle_within(self._grace):
