@@ -3,13 +3,18 @@
 // * `worker.ts` is a worker's life; `puller.ts` asks for tasks (`pulls.ts` and `slots.ts` say how),
 //   `delivery.ts` is one that arrived, `executor.ts` runs it (`judge.ts` decides, `lease.ts` and
 //   `cancels.ts` end it), `settle.ts` stores what came of it, `presence.ts` tells that it lives.
-// * `session.ts` is a caller's.
+// * `session.ts` is a caller's: `lane_queue.ts` holds what waits, `external.ts` what workers have,
+//   `host.ts` what this process runs itself, `job.ts` is a task on its way.
 // * `wire/` is what is said, `broker/` where, `runtime/` how a connection is made.
 
 export { connect, type ConnectOptions } from "./runtime/connect.js";
+export { TaskHandle, type ExternalTaskResult, type SessionCommand } from "./command.js";
 export type { WorkerOptions } from "./config.js";
 export type { Handler } from "./executor.js";
 export type { Log } from "./log.js";
+export type { MetricsSnapshot } from "./metrics.js";
+export { Session, type ExternalTaskHandler, type SessionOptions } from "./session.js";
+export type { LaneStatus, SessionQueueStats } from "./stats.js";
 export { ExternalTask, type StopReason } from "./task.js";
 export { InvalidInput, Reject, Retry, RetryAfter } from "./verdict.js";
 export { Worker } from "./worker.js";
