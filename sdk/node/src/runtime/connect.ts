@@ -72,7 +72,7 @@ export async function connect(options: ConnectOptions, name: string): Promise<Co
     throw new Error(`nats-server ${version} is refused: ${OLDEST.join(".")} or newer is needed, and not 2.14.0, because earlier ones lose dead letters`);
   }
   const domain = options.domain ?? env.A3S_JS_DOMAIN ?? present(context.jetstream_domain);
-  return { broker: await Broker.of(nc, prefix, domain, how.inboxPrefix), close: () => nc.drain() };
+  return { broker: await Broker.of(nc, prefix, domain, how.inboxPrefix), close: () => nc.drain().catch(() => nc.close()) };
 }
 
 async function natsOptions(options: ConnectOptions, context: ContextFile, name: string): Promise<NodeConnectionOptions> {

@@ -3,6 +3,7 @@
 import { DecodeError } from "./encoding.js";
 import { Fields } from "./fields.js";
 import type { Lane } from "./lane.js";
+import { readLane } from "./task.js";
 
 const KINDS = [
   "queue.command.submitted", "queue.command.started", "queue.command.completed", "queue.command.retry",
@@ -30,20 +31,23 @@ export interface Event {
   readonly delay_ms?: number;
 }
 
-const OPTIONAL = [
-  "task_id", "lane", "command_type", "attempt", "worker_id", "duration_ms", "error", "delay_ms",
-] as const;
+const TEXTS = ["task_id", "command_type", "worker_id", "error"] as const;
+const COUNTS = ["attempt", "duration_ms", "delay_ms"] as const;
 
 /** Reads a decoded event. Throws `DecodeError` when it is none, or of a kind that is not known. */
 export function readEvent(value: unknown): Event {
   const fields = new Fields("event", value);
   const kind = KINDS.find((known) => known === fields.text("kind"));
   if (kind === undefined) throw new DecodeError(`unknown kind of event ${String(fields.any("kind"))}`);
-  const rest = OPTIONAL.map((name) => [name, fields.any(name)] as const).filter(([, found]) => found !== undefined);
+  const rest = [
+    ["lane", readLane(fields)],
+    ...TEXTS.map((name) => [name, fields.text(name)]),
+    ...COUNTS.map((name) => [name, fields.count(name)]),
+  ].filter(([, found]) => found !== undefined);
   return {
     kind,
     session_id: fields.required("session_id", fields.text("session_id")),
     time_ms: fields.required("time_ms", fields.count("time_ms")),
-    ...(Object.fromEntries(rest) as Partial<Event>),
+    ...(Object.fromEntries(rest as [string, unknown][]) as Partial<Event>),
   };
 }
