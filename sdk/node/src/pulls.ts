@@ -64,7 +64,11 @@ export class Pulls {
     const pulls: Pull[] = [];
     for (const entry of this.#lanes) {
       const room = free(entry.lane);
-      if (room <= 0) continue;
+      if (room <= 0) {
+        // Nothing will wait there, so nobody hears what comes: a moment's knowledge goes stale.
+        if (entry.state.is === "empty") entry.state = UNKNOWN;
+        continue;
+      }
       // What is below waits for this lane's answer.
       if (entry.state.is === "sweeping") return pulls;
       if (entry.state.is !== "unknown") continue;

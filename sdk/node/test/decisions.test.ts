@@ -58,6 +58,16 @@ test("nothing is asked without a free slot", () => {
   assert.deepEqual(brief(pulls.plan(0, (lane) => (lane === "Control" ? 1 : 0))), [["Control", 1, false]]);
 });
 
+test("a lane that was empty when the last slot went is asked first when one returns", () => {
+  const pulls = new Pulls(["Query", "Generate"], false);
+  const [query] = pulls.plan(0, () => 1);
+  pulls.status("Query", query?.id ?? 0, "empty", 0);
+  assert.deepEqual(brief(pulls.plan(0, () => 1)), [["Generate", 1, false]]);
+  pulls.arrived("Generate");
+  assert.deepEqual(pulls.plan(0, () => 0), []);
+  assert.deepEqual(brief(pulls.plan(9_000, () => 1)), [["Query", 1, false]]);
+});
+
 test("a silent broker is asked again, and one that was heard is not", () => {
   const pulls = new Pulls(["Control", "Query"], false);
   const [control] = settle(pulls, 0);
