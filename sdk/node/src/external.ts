@@ -58,20 +58,18 @@ export class External {
     this.#looking.unref();
   }
 
-  /** Publishes a task and returns when it has ended. `named`: its id may have been here before. */
+  /** Publishes a task; its job ends by itself then. `named`: its id may have been here before. */
   async run(job: Job, named: boolean, accepted: () => void): Promise<void> {
     const { task } = job;
     this.#jobs.set(task.task_id, job);
     const left = Math.max(task.deadline_ms - this.broker.clock.nowMs(), 0) + GRACE_MS;
     const timer = setTimeout(() => void this.settle(job, "timed_out"), Math.min(left, 0x7fff_ffff));
-    try {
-      if (named) await this.#look(job);
-      if (!job.isOver) await this.#publish(job, accepted);
-      await job.ended.catch(() => undefined);
-    } finally {
+    job.atEnd(() => {
       clearTimeout(timer);
       this.#jobs.delete(task.task_id);
-    }
+    });
+    if (named) await this.#look(job);
+    if (!job.isOver) await this.#publish(job, accepted);
   }
 
   /** Answers for whoever should have, and takes the task back. What is stored by then is the outcome. */

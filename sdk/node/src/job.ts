@@ -20,6 +20,7 @@ export class Job {
   /** Broker time; 0 before this process started it. */
   startedAtMs = 0;
   readonly ended: Promise<TaskResult>;
+  readonly #atEnd: ((result: TaskResult | undefined) => void)[] = [];
   #over = false;
   #resolve: (result: TaskResult) => void = () => undefined;
   #reject: (error: Error) => void = () => undefined;
@@ -42,19 +43,29 @@ export class Job {
     return this.#over;
   }
 
+  /** Calls `then` at its end, before its caller hears of it; without a result when that is not known. */
+  atEnd(then: (result: TaskResult | undefined) => void): void {
+    this.#atEnd.push(then);
+  }
+
   /** It has this result; `false`: it had one before. */
   end(result: TaskResult): boolean {
-    if (this.#over) return false;
-    this.#over = true;
+    if (!this.#finish(result)) return false;
     this.#resolve(result);
     return true;
   }
 
   /** Its outcome cannot be known here. */
   fail(error: Error): boolean {
+    if (!this.#finish(undefined)) return false;
+    this.#reject(error);
+    return true;
+  }
+
+  #finish(result: TaskResult | undefined): boolean {
     if (this.#over) return false;
     this.#over = true;
-    this.#reject(error);
+    for (const then of this.#atEnd) then(result);
     return true;
   }
 

@@ -137,6 +137,10 @@ export class Session {
     }, command, how, effect, command.retry ?? defaultRetry(effect), clock);
     this.#jobs.set(id, job);
     this.#metrics.submitted(name);
+    job.atEnd((result) => {
+      this.#jobs.delete(id);
+      if (result) this.#metrics.ended(result, performance.now() - job.submitted);
+    });
     if (how !== "external") this.#tell("queue.command.submitted", job);
     // In an own lane the broker holds the line, over all workers and callers.
     if (how === "external" && this.route === "own") {
@@ -260,31 +264,28 @@ export class Session {
 
   async #run(job: Job, queue: LaneQueue): Promise<void> {
     this.#metrics.started(job.task.lane, performance.now() - job.submitted);
-    try {
-      if (job.how === "external") {
-        await this.#external.run(job, job.command.taskId !== undefined, () => { this.#tell("queue.command.submitted", job); });
-      } else {
-        await this.#runHere(job);
-      }
-      this.#metrics.ended(await job.ended, performance.now() - job.submitted);
-    } catch {
-      // Its outcome is not known, which its handle tells.
-    } finally {
-      this.#jobs.delete(job.task.task_id);
+    job.atEnd(() => {
       queue.done();
       this.#pump(queue);
+    });
+    if (job.how === "external") {
+      await this.#external.run(job, job.command.taskId !== undefined, () => { this.#tell("queue.command.submitted", job); });
+    } else {
+      this.#runHere(job);
     }
   }
 
-  async #runHere(job: Job): Promise<void> {
+  #runHere(job: Job): void {
     job.startedAtMs = this.connected.broker.clock.nowMs();
     this.#tell("queue.command.started", job, { attempt: 1 });
+    job.atEnd((result) => {
+      this.#host.withdraw(job.task.task_id);
+      if (!result) return;
+      const kind = result.success ? "completed" : outcomeOf(result) === "timed_out" ? "timeout" : "failed";
+      this.#tell(`queue.command.${kind}`, job, { duration_ms: result.duration_ms, ...(result.error !== null && { error: result.error }) });
+    });
     if (job.how === "host") this.#host.offer(job);
     else void this.#answerHere(job).then((result) => job.end(result));
-    const result = await job.ended;
-    this.#host.withdraw(job.task.task_id);
-    const kind = result.success ? "completed" : outcomeOf(result) === "timed_out" ? "timeout" : "failed";
-    this.#tell(`queue.command.${kind}`, job, { duration_ms: result.duration_ms, ...(result.error !== null && { error: result.error }) });
   }
 
   async #answerHere(job: Job): Promise<TaskResult> {
@@ -309,15 +310,12 @@ export class Session {
         this.#stopHere(job, "timed_out", error);
       }
     }, Math.min(job.task.timeout_ms, 0x7fff_ffff));
-    job.ended.catch(() => undefined).finally(() => { clearTimeout(timer); });
+    job.atEnd(() => { clearTimeout(timer); });
   }
 
   #endWaiting(job: Job, kind: "timed_out" | "cancelled", error: string): boolean {
     if (!this.#lane(job.task.lane).remove(job)) return false;
-    const result = job.result(false, {}, error, kind);
-    job.end(result);
-    this.#jobs.delete(job.task.task_id);
-    this.#metrics.ended(result, performance.now() - job.submitted);
+    job.end(job.result(false, {}, error, kind));
     this.#tell(kind === "cancelled" ? "queue.command.failed" : "queue.command.timeout", job, { error });
     return true;
   }

@@ -120,7 +120,7 @@ test("two kinds of workers share the lanes", async (t) => {
   const rig = await Rig.start(t);
   await rig.workerProcess("node", { A3S_LANES: "query" });
   const rust = rig.rust("a3s-worker", ["--worker-id", "rust", "--lanes", "query", "-j", "2"]);
-  await until("the Rust worker", () => /ready for tasks/.test(rust.stderr + rust.stdout));
+  await until("the Rust worker", () => (rust.stderr + rust.stdout).includes('ready for tasks'));
   const ids = await Promise.all(Array.from({ length: 40 }, () => rig.submit("query", { command_type: "ls", payload: { path: "." } })));
   const by = new Set<string>();
   for (const id of ids) {

@@ -21,7 +21,7 @@ test("a Rust worker runs what a Node caller submits, in both encodings, small an
   const text = "0123456789abcdef\n".repeat(40_000);
   await writeFile(join(rig.directory, "large.txt"), text);
   const rust = rig.rust("a3s-worker", ["--worker-id", "rust"]);
-  await until("the Rust worker", () => /ready for tasks/.test(rust.stderr + rust.stdout));
+  await until("the Rust worker", () => (rust.stderr + rust.stdout).includes('ready for tasks'));
   for (const encoding of ["messagepack", "json"] as const) {
     const session = await open(rig, t, { external: true, encoding, sessionId: `${rig.session}-${encoding}` });
     const read = await (await session.submitByTool("read", { commandType: "read", payload: { path: "large.txt" } })).result();

@@ -29,7 +29,7 @@ export const REPOSITORY = join(PACKAGE, "../..");
 const BINARIES = process.env.A3S_BIN_DIR ?? join(REPOSITORY, "target/debug");
 
 /** Long enough for a machine ten times slower; nothing is asserted by it. */
-export const BOUND_MS = 60_000;
+export const BOUND_MS = 120_000;
 
 /** A lease that tests can wait for. */
 export const ACK_WAIT_MS = 2_000;
