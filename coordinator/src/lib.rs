@@ -6,12 +6,14 @@
 //! * [`SessionQueueConfig`], [`SessionCommand`], [`Task`]: what a user says.
 //! * `scheduler`, `boost`, `rate`, `allowance`, `alerts`, `unserved`: the decisions, pure.
 //! * `metrics`, `stats`: what can be seen. `alarms`: one timer for all sessions.
+//! * [`bench`]: measures a deployment with tasks that do nothing.
 //! * `records`, `cancels`: one watch each on what other processes do to sessions and tasks;
 //!   `janitor`: clears up after tasks that no worker can finish.
 
 mod alarms;
 mod alerts;
 mod allowance;
+pub mod bench;
 mod boost;
 mod cancels;
 mod command;

@@ -1,14 +1,24 @@
 //! The `a3s-coordinator` program: reads the command line, does what it says, ends with a status.
 
 mod batch;
+mod chaos;
 mod cli;
 mod inspect;
 mod map;
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the verbs that write reports follow"
+)]
+mod report;
 mod search;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();

@@ -11,7 +11,12 @@ use tokio::sync::watch;
 /// Markers that are remembered. Older ones are asked for when their task is redelivered.
 const REMEMBERED: usize = 100_000;
 
-type Key = (String, String);
+/// `<session>.<task id>`: neither has a dot.
+type Key = Arc<str>;
+
+fn key(session: &str, task_id: &str) -> Key {
+    [session, ".", task_id].concat().into()
+}
 
 /// The cancel markers that the worker knows, and the running tasks that want to hear of new ones.
 #[derive(Debug, Clone, Default)]
@@ -64,16 +69,19 @@ impl Cancels {
 
     /// The marker of a task, if it has one.
     pub(crate) fn marker(&self, session: &str, task_id: &str) -> Option<CancelMarker> {
-        let key = (session.to_owned(), task_id.to_owned());
-        self.0.lock().markers.get(&key).cloned()
+        let known = self.0.lock();
+        if known.markers.is_empty() {
+            return None;
+        }
+        known.markers.get(&key(session, task_id)).cloned()
     }
 
     /// Interest in the cancellation of a task that starts now.
     pub(crate) fn interest(&self, session: &str, task_id: &str) -> Interest {
-        let key = (session.to_owned(), task_id.to_owned());
+        let key = key(session, task_id);
         let mut known = self.0.lock();
         let (sender, signal) = watch::channel(known.markers.contains_key(&key));
-        known.running.insert(key.clone(), sender);
+        known.running.insert(Arc::clone(&key), sender);
         drop(known);
         Interest {
             cancels: self.clone(),
@@ -83,14 +91,14 @@ impl Cancels {
     }
 
     fn note(&self, cancelled: Cancelled) {
-        let key = (cancelled.session, cancelled.task_id);
+        let key = key(&cancelled.session, &cancelled.task_id);
         let mut known = self.0.lock();
         if let Some(running) = known.running.get(&key) {
             running.send_replace(true);
         }
         if known
             .markers
-            .insert(key.clone(), cancelled.marker)
+            .insert(Arc::clone(&key), cancelled.marker)
             .is_none()
         {
             known.order.push_back(key);

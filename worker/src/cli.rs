@@ -117,6 +117,7 @@ impl Args {
             labels: self.labels.iter().cloned().collect::<BTreeMap<_, _>>(),
             drain: Duration::from_secs(self.drain),
             settings: self.settings.clone(),
+            steps: defaults.steps,
         }
     }
 

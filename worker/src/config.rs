@@ -9,6 +9,8 @@ use a3s_shared::protocol::{
     DEFAULT_POOL, InvalidToken, Serves, SessionLane, Token, is_reserved_pool, validate_token,
 };
 
+use crate::steps::Steps;
+
 /// The most tasks that a worker runs at a time.
 const MAX_CONCURRENCY: usize = 4_096;
 
@@ -34,6 +36,8 @@ pub struct WorkerConfig {
     pub drain: Duration,
     /// For the streams and consumers that it has to create.
     pub settings: Settings,
+    /// Who is told of each step of a delivery. Default: nobody.
+    pub steps: Steps,
 }
 
 /// A configuration that cannot work.
@@ -73,6 +77,7 @@ impl Default for WorkerConfig {
             labels: BTreeMap::new(),
             drain: DEFAULT_DRAIN,
             settings: Settings::default(),
+            steps: Steps::default(),
         }
     }
 }

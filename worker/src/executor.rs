@@ -27,6 +27,7 @@ use crate::lease::Lease;
 use crate::progress::ProgressPump;
 use crate::registry::Registry;
 use crate::slots::Slot;
+use crate::steps::{Step, Steps};
 use crate::tool::{STOP_GRACE, Tool, ToolResult, Verdict};
 use crate::workspace::Workspace;
 
@@ -43,6 +44,7 @@ pub(crate) struct Executor {
     pub(crate) stop_now: watch::Receiver<bool>,
     /// Results that this worker stored.
     pub(crate) done: Arc<AtomicU64>,
+    pub(crate) steps: Steps,
 }
 
 impl Executor {
@@ -51,8 +53,9 @@ impl Executor {
         let lease = Lease::new(&self.broker, &delivery, self.ack_wait);
         let mut job = match self.job(&delivery).await {
             Ok(job) => job,
-            Err(reason) => return self.bury_unreadable(&delivery, &reason).await,
+            Err(reason) => return Box::pin(self.bury_unreadable(&delivery, &reason)).await,
         };
+        self.steps.at(Step::Pulled, &job.task.task_id);
         let settlement = match self.examine(&delivery, &mut job).await {
             Ok(Some(settlement)) => settlement,
             Ok(None) => self.start(&delivery, &lease, &mut job).await,
@@ -89,11 +92,15 @@ impl Executor {
         let (session, id) = (&job.task.session_id, &job.task.task_id);
         let mut marker = self.cancels.marker(session, id);
         if delivery.delivered > 1 {
-            let (done, record, cancelled) = tokio::try_join!(
-                self.broker.has_result(session, id),
-                self.broker.record(session, id),
-                self.broker.is_cancelled(session, id),
-            )?;
+            // Boxed, as all that is rare here: the future of every task is moved about.
+            let past = async {
+                tokio::try_join!(
+                    self.broker.has_result(session, id),
+                    self.broker.record(session, id),
+                    self.broker.is_cancelled(session, id),
+                )
+            };
+            let (done, record, cancelled) = Box::pin(past).await?;
             if done {
                 return Ok(Some(Settlement::Acknowledge));
             }
@@ -115,17 +122,32 @@ impl Executor {
             return Settlement::Withhold;
         };
         job.attempt = attempt_of(job, delivery.delivered);
+        if !lease.is_held() {
+            return Settlement::Withhold;
+        }
         if job.effect == Effect::Once
-            && let Some(settlement) = self.claim(job).await
+            && let Some(settlement) = Box::pin(self.claim(job)).await
         {
             return settlement;
         }
+        self.steps.at(Step::Claimed, &job.task.task_id);
+        // Whoever has the task now may have answered it, or be running it.
+        if !lease.is_held() {
+            return Settlement::Withhold;
+        }
+        // A claim can take long: the broker was away, or this process was stopped.
+        if job.task.is_timed_out() {
+            job.attempt = 0;
+            return Settlement::Answer(answers::too_late(&job.task));
+        }
         job.started_at_ms = clock::now_ms();
-        self.broker.emit(Event {
+        let (kind, session) = (EventKind::Started, &job.task.session_id);
+        self.broker.emit(session, kind, || Event {
             attempt: Some(job.attempt),
-            ..self.event(EventKind::Started, &job.task)
+            ..self.event(kind, &job.task)
         });
         let (verdict, stopped) = self.run_tool(tool.as_ref(), &job.task, lease).await;
+        self.steps.at(Step::Finished, &job.task.task_id);
         match stopped {
             None => conclude(verdict, job, rand::random()),
             Some(StopReason::LeaseLost) => Settlement::Withhold,
@@ -185,7 +207,8 @@ impl Executor {
         let reason = tokio::select! {
             biased;
             verdict = &mut run => return (Some(verdict.unwrap_or_else(|_| panicked())), None),
-            reason = self.stop_reason(&mut interest, lease) => reason,
+            // Polled after the tool, so the tool has begun by then.
+            reason = self.stop_reason(task, &mut interest, lease) => reason,
             () = sleep_until(deadline) => StopReason::Deadline,
         };
         stop.send_replace(Some(reason));
@@ -196,7 +219,13 @@ impl Executor {
         )
     }
 
-    async fn stop_reason(&self, interest: &mut Interest, lease: &Lease<'_>) -> StopReason {
+    async fn stop_reason(
+        &self,
+        task: &ExternalTask,
+        interest: &mut Interest,
+        lease: &Lease<'_>,
+    ) -> StopReason {
+        self.steps.at(Step::Started, &task.task_id);
         let mut stop_now = self.stop_now.clone();
         tokio::select! {
             () = lease.keep() => StopReason::LeaseLost,

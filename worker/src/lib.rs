@@ -5,7 +5,8 @@
 //! * [`worker`]: a worker's life; [`config`]: what it is told; `binding`: what it pulls from.
 //! * `puller`: the loop; `pulls`: what it asks (pure); `slots`: how much fits.
 //! * `delivery`, `lease`, `executor`, `settle`: a task's way through a worker; `judge` and
-//!   `answers` say what is to be done about it (pure).
+//!   `answers` say what is to be done about it (pure); [`steps`] are its moments, for tests of
+//!   crashes.
 //! * `cancels`, `progress`, `presence`: what it hears and says meanwhile.
 
 mod answers;
@@ -25,6 +26,7 @@ mod pulls;
 pub mod registry;
 mod settle;
 mod slots;
+pub mod steps;
 pub mod tool;
 pub mod tools;
 pub mod worker;

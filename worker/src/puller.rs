@@ -18,7 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::binding::Binding;
 use crate::delivery::Delivery;
 use crate::executor::Executor;
-use crate::pulls::{EXPIRES, HEARTBEAT, Pull, Pulls, Status};
+use crate::pulls::{Pull, Pulls, Status};
 use crate::slots::Slots;
 
 /// How long a surplus task waits here for a slot before somebody else gets it.
@@ -26,6 +26,9 @@ const HELD_AT_MOST: Duration = Duration::from_secs(1);
 
 /// How long a draining worker waits for what the broker has sent already.
 const DRAIN_AT_MOST: Duration = Duration::from_secs(2);
+
+/// What the broker says when earlier pulls are to get all that is there.
+const REQUESTS_PENDING: &str = "Requests Pending";
 
 /// The longest time the loop sleeps without looking around.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
@@ -174,14 +177,14 @@ impl Puller {
         let broker: &Broker = &self.executor.broker;
         let call = format!("CONSUMER.MSG.NEXT.{}.{consumer}", self.binding.stream);
         let reply = format!("{}.{}.{}", self.inbox, pull.lane.id(), pull.id);
-        let body = if pull.waits {
-            json!({
+        let body = match pull.wait {
+            None => json!({ "batch": pull.batch, "no_wait": true }),
+            Some(wait) => json!({
                 "batch": pull.batch,
-                "expires": EXPIRES.as_nanos(),
-                "idle_heartbeat": HEARTBEAT.as_nanos(),
-            })
-        } else {
-            json!({ "batch": pull.batch, "no_wait": true })
+                "no_wait": wait.one_shot,
+                "expires": wait.expires.as_nanos(),
+                "idle_heartbeat": wait.heartbeat.unwrap_or_default().as_nanos(),
+            }),
         };
         let body = Bytes::from(body.to_string());
         self.client()
@@ -214,6 +217,7 @@ impl Puller {
         };
         let status = match status.as_u16() {
             100 => Status::Heartbeat,
+            408 if message.description.as_deref() == Some(REQUESTS_PENDING) => Status::Crowded,
             404 | 408 => Status::Empty,
             code => {
                 let reason = message.description.as_deref().unwrap_or_default();

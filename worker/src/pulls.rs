@@ -1,20 +1,26 @@
 //! Which pull to send next. Pure: it is told the time and what arrived, and answers what to ask.
 //!
 //! A worker with a free slot asks its lanes top-down with pulls that answer at once (a sweep),
-//! and only when all are empty leaves one waiting pull of one task at each (an armed pull). So a
-//! lower lane is never asked while a higher one may hold something, and at most one surplus task
-//! a lane can arrive when the slots are taken meanwhile. There is at most one pull a lane.
+//! and only when all are empty leaves one waiting pull at each (an armed pull). So a lower lane is
+//! never asked while a higher one may hold something. There is at most one pull a lane.
+//!
+//! An armed pull is one-shot: the broker answers it with what there is as soon as there is
+//! something, and ends it. The lane that brought the last task (the hot one) asks for as many as
+//! are free, the others for one, so that a busy lane costs one request for many tasks, and still
+//! at most one surplus task for each other lane can arrive when the slots are taken meanwhile.
 //!
 //! An own lane has a cap on unacknowledged tasks, and a sweep of a saturated consumer is never
-//! answered. There the waiting pull alone is used, and a message of a lower lane is held for
-//! [`SETTLE`], the time in which a higher lane would have answered.
+//! answered. There the waiting pull of one alone is used, and a message of a lower lane is held
+//! for [`SETTLE`], the time in which a higher lane would have answered.
 
 use std::time::{Duration, Instant};
 
 use a3s_shared::protocol::SessionLane;
 
-/// How long an armed pull waits at the broker.
-pub(crate) const EXPIRES: Duration = Duration::from_secs(30);
+/// How long an armed pull of one task waits at the broker.
+const EXPIRES: Duration = Duration::from_secs(30);
+/// How long one of more waits. Short, because until then no other lane may ask for many.
+const HOT_EXPIRES: Duration = Duration::from_secs(1);
 /// How often the broker says that an armed pull still waits. A cut link gives no other sign.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
 /// Silence after which an armed pull counts as lost.
@@ -23,6 +29,8 @@ const DEAF_AFTER: Duration = Duration::from_millis(4_500);
 const SWEEP_LOST_AFTER: Duration = Duration::from_secs(2);
 /// The wait after a refused or lost pull.
 const BACK_OFF: Duration = Duration::from_millis(500);
+/// The wait when the pulls of others are about to take all that is there.
+const CROWDED_FOR: Duration = Duration::from_millis(2);
 /// The time in which an own lane's pull is answered when there is something.
 const SETTLE: Duration = Duration::from_millis(5);
 
@@ -34,8 +42,19 @@ pub(crate) struct Pull {
     pub(crate) id: u64,
     /// How many tasks at most.
     pub(crate) batch: usize,
-    /// Whether it waits at the broker when there is nothing.
-    pub(crate) waits: bool,
+    /// Whether, and how, it waits at the broker when there is nothing.
+    pub(crate) wait: Option<Wait>,
+}
+
+/// How a pull waits at the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// For how long.
+    pub(crate) expires: Duration,
+    /// How often the broker says that it still waits.
+    pub(crate) heartbeat: Option<Duration>,
+    /// Whether it ends as soon as it has brought what there is.
+    pub(crate) one_shot: bool,
 }
 
 /// What a status message says.
@@ -45,6 +64,8 @@ pub(crate) enum Status {
     Heartbeat,
     /// There is nothing (more), or the pull's time is over.
     Empty,
+    /// There is something, and earlier pulls of others are to get it.
+    Crowded,
     /// The broker cannot serve it now: try again a little later.
     Refused,
 }
@@ -63,11 +84,13 @@ enum State {
     },
     /// Asked and empty a moment ago.
     Empty,
-    /// A pull waits at the broker.
+    /// A pull waits at the broker, for so many tasks.
     Armed {
         id: u64,
+        left: usize,
         since: Instant,
-        heard: Instant,
+        /// When the broker is to have said something again.
+        due: Instant,
     },
 }
 
@@ -77,6 +100,8 @@ pub(crate) struct Pulls {
     lanes: Vec<(SessionLane, State)>,
     /// Whether the lanes are a session's own, with a cap each.
     capped: bool,
+    /// The lane that brought the last task.
+    hot: Option<SessionLane>,
     next_id: u64,
 }
 
@@ -92,6 +117,7 @@ impl Pulls {
         Self {
             lanes,
             capped,
+            hot: None,
             next_id: 0,
         }
     }
@@ -112,9 +138,10 @@ impl Pulls {
                 continue;
             }
             match state {
-                State::Unknown if self.capped => pulls.push(self.arm(index, now)),
+                State::Unknown if self.capped => pulls.push(self.arm(index, 1, now)),
                 State::Unknown => {
-                    pulls.push(self.sweep(index, room, now));
+                    let batch = self.unclaimed(index, room);
+                    pulls.push(self.sweep(index, batch, now));
                     return pulls;
                 }
                 // What is below waits for this lane's answer.
@@ -123,11 +150,28 @@ impl Pulls {
             }
         }
         for index in 0..self.lanes.len() {
-            if self.lanes[index].1 == State::Empty && free(self.lanes[index].0) > 0 {
-                pulls.push(self.arm(index, now));
+            let (lane, state) = self.lanes[index];
+            let room = free(lane);
+            if state == State::Empty && room > 0 {
+                let hot = self.hot == Some(lane) && !self.capped;
+                let batch = if hot { self.unclaimed(index, room) } else { 1 };
+                pulls.push(self.arm(index, batch, now));
             }
         }
         pulls
+    }
+
+    /// How many of `room` free slots a pull may ask for: those that no armed pull of another lane
+    /// may fill. One in any case.
+    fn unclaimed(&self, index: usize, room: usize) -> usize {
+        let others = self.lanes.iter().enumerate().filter(|(i, _)| *i != index);
+        let claimed: usize = others
+            .map(|(_, (_, state))| match state {
+                State::Armed { left, .. } => left - 1,
+                _ => 0,
+            })
+            .sum();
+        room.saturating_sub(claimed).max(1)
     }
 
     /// When a task of `lane` that has arrived may start: now, at a time, or after news of a
@@ -145,11 +189,12 @@ impl Pulls {
 
     /// A task of `lane` arrived.
     pub(crate) fn arrived(&mut self, lane: SessionLane) {
+        self.hot = Some(lane);
         let Some(state) = self.state(lane) else {
             return;
         };
         match state {
-            State::Sweeping { left, .. } if *left > 1 => *left -= 1,
+            State::Sweeping { left, .. } | State::Armed { left, .. } if *left > 1 => *left -= 1,
             State::Sweeping { .. } | State::Armed { .. } | State::Empty => *state = State::Unknown,
             State::Unknown | State::BackOff(_) => {}
         }
@@ -157,24 +202,30 @@ impl Pulls {
 
     /// The broker said something of pull `id` of `lane`.
     pub(crate) fn status(&mut self, lane: SessionLane, id: u64, status: Status, now: Instant) {
+        let capped = self.capped;
         let Some(state) = self.state(lane) else {
             return;
         };
-        let (current, armed) = match *state {
-            State::Sweeping { id, .. } => (id, false),
-            State::Armed { id, .. } => (id, true),
+        match *state {
+            State::Sweeping { id: current, .. } | State::Armed { id: current, .. }
+                if current == id => {}
             _ => return,
-        };
-        if current != id {
-            return;
         }
-        match (status, state) {
-            (Status::Heartbeat, State::Armed { heard, .. }) => *heard = now,
+        match (status, &mut *state) {
+            (Status::Heartbeat, State::Armed { due, .. }) => *due = now + DEAF_AFTER,
             (Status::Heartbeat, _) => {}
             // An own lane's pull only waits, so its end says nothing of what is there.
-            (Status::Empty, state) if armed => *state = State::Unknown,
-            (Status::Empty, state) => *state = State::Empty,
-            (Status::Refused, state) => *state = State::BackOff(now + BACK_OFF),
+            (Status::Empty, _) if capped => *state = State::Unknown,
+            (Status::Empty, State::Armed { since, .. }) => {
+                let unused = now.duration_since(*since) >= HOT_EXPIRES;
+                *state = State::Empty;
+                if unused && self.hot == Some(lane) {
+                    self.hot = None;
+                }
+            }
+            (Status::Empty, _) => *state = State::Empty,
+            (Status::Crowded, _) => *state = State::BackOff(now + CROWDED_FOR),
+            (Status::Refused, _) => *state = State::BackOff(now + BACK_OFF),
         }
     }
 
@@ -190,7 +241,7 @@ impl Pulls {
         let at = self.lanes.iter().filter_map(|(_, state)| match state {
             State::BackOff(until) => Some(*until),
             State::Sweeping { since, .. } => Some(*since + SWEEP_LOST_AFTER),
-            State::Armed { heard, .. } => Some(*heard + DEAF_AFTER),
+            State::Armed { due, .. } => Some(*due),
             State::Unknown | State::Empty => None,
         });
         at.min()
@@ -208,7 +259,7 @@ impl Pulls {
             let lost = match *state {
                 State::BackOff(until) => now >= until,
                 State::Sweeping { since, .. } => now >= since + SWEEP_LOST_AFTER,
-                State::Armed { heard, .. } => now >= heard + DEAF_AFTER,
+                State::Armed { due, .. } => now >= due,
                 State::Unknown | State::Empty => false,
             };
             if lost {
@@ -232,23 +283,39 @@ impl Pulls {
             lane: self.lanes[index].0,
             id,
             batch,
-            waits: false,
+            wait: None,
         }
     }
 
-    fn arm(&mut self, index: usize, now: Instant) -> Pull {
+    fn arm(&mut self, index: usize, batch: usize, now: Instant) -> Pull {
         self.next_id += 1;
         let id = self.next_id;
+        let (wait, silence) = if batch > 1 {
+            let wait = Wait {
+                expires: HOT_EXPIRES,
+                heartbeat: None,
+                one_shot: true,
+            };
+            (wait, HOT_EXPIRES + SWEEP_LOST_AFTER)
+        } else {
+            let wait = Wait {
+                expires: EXPIRES,
+                heartbeat: Some(HEARTBEAT),
+                one_shot: false,
+            };
+            (wait, DEAF_AFTER)
+        };
         self.lanes[index].1 = State::Armed {
             id,
+            left: batch,
             since: now,
-            heard: now,
+            due: now + silence,
         };
         Pull {
             lane: self.lanes[index].0,
             id,
-            batch: 1,
-            waits: true,
+            batch,
+            wait: Some(wait),
         }
     }
 }
@@ -263,14 +330,17 @@ mod tests {
     }
 
     fn lanes(pulls: &[Pull]) -> Vec<(SessionLane, usize, bool)> {
-        pulls.iter().map(|p| (p.lane, p.batch, p.waits)).collect()
+        pulls
+            .iter()
+            .map(|p| (p.lane, p.batch, p.wait.is_some()))
+            .collect()
     }
 
     /// Answers every sweep with "nothing" until all lanes are armed.
     fn settle(pulls: &mut Pulls, now: Instant) -> Vec<Pull> {
         loop {
             let sent = pulls.plan(now, |_| 4);
-            if sent.iter().all(|p| p.waits) {
+            if sent.iter().all(|p| p.wait.is_some()) {
                 return sent;
             }
             for pull in sent {
@@ -307,6 +377,46 @@ mod tests {
         settle(&mut pulls, now);
         pulls.arrived(Execute);
         assert_eq!(lanes(&pulls.plan(now, |_| 3)), [(Execute, 3, false)]);
+    }
+
+    #[test]
+    fn the_lane_that_brought_the_last_task_asks_for_all_that_is_free() {
+        let (mut pulls, now) = (pulls(false), Instant::now());
+        settle(&mut pulls, now);
+        pulls.arrived(Query);
+        let sweep = pulls.plan(now, |_| 4)[0];
+        pulls.status(Query, sweep.id, Status::Empty, now);
+        let hot = pulls.plan(now, |_| 4);
+        assert_eq!(lanes(&hot), [(Query, 4, true)]);
+        assert!(hot[0].wait.is_some_and(|wait| wait.one_shot));
+        pulls.arrived(Query);
+        assert!(pulls.plan(now, |_| 3).is_empty(), "more may follow");
+        pulls.status(Query, hot[0].id, Status::Empty, now);
+        assert_eq!(lanes(&pulls.plan(now, |_| 3)), [(Query, 3, true)]);
+    }
+
+    #[test]
+    fn what_an_armed_pull_may_bring_is_not_asked_of_another_lane() {
+        let (mut pulls, now) = (pulls(false), Instant::now());
+        settle(&mut pulls, now);
+        pulls.arrived(Query);
+        let sweep = pulls.plan(now, |_| 4)[0];
+        pulls.status(Query, sweep.id, Status::Empty, now);
+        assert_eq!(lanes(&pulls.plan(now, |_| 4)), [(Query, 4, true)]);
+        pulls.arrived(Execute);
+        assert_eq!(lanes(&pulls.plan(now, |_| 4)), [(Execute, 1, false)]);
+    }
+
+    #[test]
+    fn a_lane_that_brought_nothing_in_its_time_is_hot_no_more() {
+        let (mut pulls, now) = (Pulls::new(vec![Query], false), Instant::now());
+        settle(&mut pulls, now);
+        pulls.arrived(Query);
+        let hot = settle(&mut pulls, now)[0];
+        assert_eq!(hot.batch, 4);
+        let later = now + HOT_EXPIRES;
+        pulls.status(Query, hot.id, Status::Empty, later);
+        assert_eq!(lanes(&pulls.plan(later, |_| 4)), [(Query, 1, true)]);
     }
 
     #[test]
@@ -383,7 +493,7 @@ mod tests {
     fn own_lanes_are_never_swept_and_a_lower_one_waits_for_a_higher_ones_answer() {
         let (mut pulls, now) = (pulls(true), Instant::now());
         let sent = pulls.plan(now, |_| 4);
-        assert!(sent.iter().all(|p| p.waits && p.batch == 1) && sent.len() == 3);
+        assert!(sent.iter().all(|p| p.wait.is_some() && p.batch == 1) && sent.len() == 3);
         assert_eq!(pulls.may_start(Control, now), Some(now));
         assert_eq!(pulls.may_start(Execute, now), Some(now + SETTLE));
         assert_eq!(pulls.may_start(Execute, now + SETTLE), Some(now + SETTLE));

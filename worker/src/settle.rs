@@ -15,6 +15,7 @@ use crate::delivery::{Answer, Delivery};
 use crate::executor::Executor;
 use crate::judge::{Job, Settlement};
 use crate::lease::Lease;
+use crate::steps::Step;
 use crate::tool::ToolResult;
 
 /// The wait before a step that the broker did not confirm is repeated.
@@ -71,18 +72,20 @@ impl Executor {
             Settlement::Acknowledge => {}
             Settlement::Answer(result) => self.store(job, result.clone()).await?,
             Settlement::Bury(error) => {
-                self.broker.bury(&letter(delivery, job, error)).await?;
+                Box::pin(self.broker.bury(&letter(delivery, job, error))).await?;
                 self.store(job, answers::given_up(error)).await?;
             }
             Settlement::Again { error, delay } => {
-                self.note_attempt(job, error).await?;
+                Box::pin(self.note_attempt(job, error)).await?;
                 self.tell_retry(job, error, *delay);
                 delivery.answer(&self.broker, Answer::Again(*delay)).await;
                 return Ok(());
             }
-            Settlement::HandBack => return self.hand_back(delivery, job).await,
+            Settlement::HandBack => return Box::pin(self.hand_back(delivery, job)).await,
         }
+        self.steps.at(Step::ResultPublished, &job.task.task_id);
         delivery.answer(&self.broker, Answer::Done).await;
+        self.steps.at(Step::Acked, &job.task.task_id);
         self.remove_body(delivery, settlement).await;
         Ok(())
     }
@@ -217,7 +220,7 @@ impl Executor {
             return;
         }
         if let Some(name) = &delivery.stored.headers.blob
-            && let Err(error) = self.broker.remove_blob(name).await
+            && let Err(error) = Box::pin(self.broker.remove_blob(name)).await
         {
             tracing::debug!(%error, "a body stays until its time is over");
         }
@@ -230,7 +233,7 @@ impl Executor {
             Outcome::DeadLettered => EventKind::DeadLettered,
             Outcome::Failed | Outcome::Cancelled | Outcome::Unknown => EventKind::Failed,
         };
-        self.broker.emit(Event {
+        self.broker.emit(&task.session_id, kind, || Event {
             attempt: Some(result.attempt),
             duration_ms: Some(result.duration_ms),
             error: result.error.clone(),
@@ -239,22 +242,23 @@ impl Executor {
     }
 
     fn tell_unreadable(&self, result: &TaskResult) {
-        let session = result.session_id.clone();
-        self.broker.emit(Event {
+        let (kind, session) = (EventKind::DeadLettered, &result.session_id);
+        self.broker.emit(session, kind, || Event {
             task_id: Some(result.task_id.clone()),
             lane: Some(result.lane),
             worker_id: Some(self.worker_id.clone()),
             error: result.error.clone(),
-            ..Event::of_session(EventKind::DeadLettered, session, clock::now_ms())
+            ..Event::of_session(kind, session.clone(), clock::now_ms())
         });
     }
 
     fn tell_retry(&self, job: &Job, error: &str, delay: Duration) {
-        self.broker.emit(Event {
+        let (kind, session) = (EventKind::Retry, &job.task.session_id);
+        self.broker.emit(session, kind, || Event {
             attempt: Some(job.attempt),
             error: Some(error.to_owned()),
             delay_ms: u64::try_from(delay.as_millis()).ok(),
-            ..self.event(EventKind::Retry, &job.task)
+            ..self.event(kind, &job.task)
         });
     }
 }

@@ -116,6 +116,7 @@ impl Worker {
             ack_wait: binding.ack_wait,
             stop_now: stop_seen,
             done: Arc::clone(&vitals.done),
+            steps: config.steps.clone(),
         });
         let running = TaskTracker::new();
         let puller = Puller::new(

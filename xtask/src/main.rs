@@ -1,5 +1,6 @@
 //! The project's recipes, the same on a laptop and in CI. One file a recipe.
 
+mod bench;
 mod check;
 mod demo;
 mod nats;
@@ -18,6 +19,9 @@ enum Recipe {
     Check,
     /// Let one worker and then three search the sources of this project's dependencies
     Demo(demo::Demo),
+    /// Compare the product with the least that does the same on the broker
+    #[command(disable_help_flag = true)]
+    Bench(bench::Bench),
     /// Build everything and run all tests, or those whose names contain a filter
     Test {
         /// Parts of test names
@@ -29,6 +33,7 @@ fn main() -> anyhow::Result<()> {
     match Recipe::parse() {
         Recipe::Nats => nats::ensure().map(drop),
         Recipe::Demo(demo) => demo::run(&demo),
+        Recipe::Bench(bench) => bench::run(&bench),
         Recipe::Check => check::run(),
         Recipe::Test { filters } => test::run(&filters),
     }

@@ -19,7 +19,7 @@ pub(crate) struct Globals {
     #[command(flatten)]
     pub(crate) logs: LogOptions,
     #[command(flatten)]
-    settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 /// The name of our connection, as the server lists it.

@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::failure::Failure;
 
 /// The program.
-const PROGRAM: &str = "a3s-worker";
+pub(crate) const PROGRAM: &str = "a3s-worker";
 
 /// How long workers may take until they are heard of.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -190,7 +190,7 @@ fn command(
 }
 
 /// The program beside ours, else on PATH.
-fn find(name: &str) -> Result<PathBuf, Failure> {
+pub(crate) fn find(name: &str) -> Result<PathBuf, Failure> {
     let beside = std::env::current_exe()
         .ok()
         .map(|exe| exe.with_file_name(name));

@@ -89,6 +89,10 @@ impl Progress {
             self.bar.set_message(format!("{failed} failed"));
         }
         self.bar.inc(1);
+        self.say_plainly(failed);
+    }
+
+    fn say_plainly(&self, failed: usize) {
         if self.plain_at.get().is_some_and(|at| Instant::now() >= at) {
             self.plain_at.set(Some(Instant::now() + PLAIN_EVERY));
             let of = self
@@ -99,6 +103,12 @@ impl Progress {
             let (done, unit) = (self.bar.position(), self.unit);
             eprintln!("{done}{of} {unit} done, {failed} failed");
         }
+    }
+
+    /// So many are done, in all.
+    pub(crate) fn at(&self, done: usize) {
+        self.bar.set_position(done as u64);
+        self.say_plainly(0);
     }
 
     /// Prints a line of talk without tearing the bar.

@@ -137,13 +137,13 @@ fn cancelled(task: &Listed, reason: &str) -> TaskResult {
 }
 
 fn tell(broker: &Broker, result: &TaskResult) {
-    let session = result.session_id.clone();
-    broker.emit(Event {
+    let (kind, session) = (EventKind::Failed, &result.session_id);
+    broker.emit(session, kind, || Event {
         task_id: Some(result.task_id.clone()),
         lane: Some(result.lane),
         command_type: Some(result.command_type.clone()),
         worker_id: Some(result.worker_id.clone()),
         error: result.error.clone(),
-        ..Event::of_session(EventKind::Failed, session, clock::now_ms())
+        ..Event::of_session(kind, session.clone(), clock::now_ms())
     });
 }

@@ -103,7 +103,7 @@ fn result(task: &ExternalTask, kind: ErrorKind, error: String) -> TaskResult {
 }
 
 fn tell(broker: &Broker, kind: EventKind, result: &TaskResult) {
-    broker.emit(Event {
+    broker.emit(&result.session_id, kind, || Event {
         task_id: Some(result.task_id.clone()),
         lane: Some(result.lane),
         command_type: Some(result.command_type.clone()),

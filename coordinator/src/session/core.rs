@@ -147,8 +147,9 @@ async fn run(core: Arc<Core>, mut job: Job) {
     job.room = None;
     let to_host = matches!(job.how, How::External) && core.state.lock().host.is_pulling();
     let (job, end) = match job.how {
-        How::Internal | How::Hybrid | How::Callback(_) => local::run(&core, job).await,
-        How::External if to_host => host::run(&core, job).await,
+        // Boxed, so that a task that goes to a worker does not carry their size about.
+        How::Internal | How::Hybrid | How::Callback(_) => Box::pin(local::run(&core, job)).await,
+        How::External if to_host => Box::pin(host::run(&core, job)).await,
         How::External => {
             core.note_published(&job);
             external::run(&core, job).await

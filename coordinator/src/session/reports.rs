@@ -43,17 +43,24 @@ impl Reports {
         }
     }
 
-    /// Tells an event.
-    pub(super) fn tell(&self, event: Event, scope: Scope) {
+    /// Tells an event, which is built only if anybody listens.
+    fn tell(&self, session: &str, kind: EventKind, scope: Scope, event: impl Fn() -> Event) {
         if scope == Scope::World {
-            self.broker.emit(event.clone());
+            self.broker.emit(session, kind, &event);
         }
-        // Nobody may be listening.
-        let _ = self.events.send(event);
+        if self.events.receiver_count() > 0 {
+            // The last listener may have left meanwhile.
+            let _ = self.events.send(event());
+        }
     }
 }
 
 impl Core {
+    /// Tells an event, which is built only if anybody listens.
+    pub(super) fn tell(&self, kind: EventKind, scope: Scope, event: impl Fn() -> Event) {
+        self.reports.tell(&self.id, kind, scope, event);
+    }
+
     fn event(&self, kind: EventKind) -> Event {
         Event::of_session(kind, &self.id, clock::now_ms())
     }
@@ -74,7 +81,8 @@ impl Core {
 
     /// The broker has accepted the task.
     pub(super) fn tell_submitted(&self, job: &Job) {
-        self.reports.tell(self.submitted_event(job), Scope::World);
+        let kind = EventKind::Submitted;
+        self.tell(kind, Scope::World, || self.submitted_event(job));
     }
 
     /// An attempt in this process began, or is to be followed by another one.
@@ -85,14 +93,13 @@ impl Core {
         error: Option<String>,
         delay: Option<Duration>,
     ) {
-        let event = Event {
+        self.tell(kind, Self::scope(&job.how), || Event {
             attempt: Some(job.attempt),
             worker_id: Some(HERE.to_owned()),
-            error,
+            error: error.clone(),
             delay_ms: delay.map(|d| u64::try_from(d.as_millis()).unwrap_or(u64::MAX)),
             ..self.task_event(kind, job)
-        };
-        self.reports.tell(event, Self::scope(&job.how));
+        });
     }
 
     /// A task ended; `told` says that its worker has told the world.
@@ -103,19 +110,18 @@ impl Core {
             Outcome::DeadLettered => EventKind::DeadLettered,
             Outcome::Failed | Outcome::Cancelled | Outcome::Unknown => EventKind::Failed,
         };
-        let event = Event {
-            attempt: Some(result.attempt),
-            worker_id: Some(result.worker_id.clone()),
-            duration_ms: Some(result.duration_ms),
-            error: result.error.clone(),
-            ..self.task_event(kind, job)
-        };
         let scope = if told {
             Scope::Here
         } else {
             Self::scope(&job.how)
         };
-        self.reports.tell(event, scope);
+        self.tell(kind, scope, || Event {
+            attempt: Some(result.attempt),
+            worker_id: Some(result.worker_id.clone()),
+            duration_ms: Some(result.duration_ms),
+            error: result.error.clone(),
+            ..self.task_event(kind, job)
+        });
     }
 
     /// A lane came under pressure, or out of it.
@@ -124,29 +130,26 @@ impl Core {
             Edge::Pressure => EventKind::Pressure,
             Edge::Idle => EventKind::Idle,
         };
-        self.reports.tell(
-            Event {
-                lane: Some(lane),
-                ..self.event(kind)
-            },
-            Scope::World,
-        );
+        self.tell(kind, Scope::World, || Event {
+            lane: Some(lane),
+            ..self.event(kind)
+        });
     }
 
     /// An alert fired.
     pub(super) fn tell_alert(&self, lane: SessionLane, alert: Alert) {
-        let event = Event {
+        let kind = EventKind::Alert;
+        self.tell(kind, Scope::World, || Event {
             lane: Some(lane),
             error: Some(alert.message.clone()),
-            ..self.event(EventKind::Alert)
-        };
-        self.reports.tell(event, Scope::World);
+            ..self.event(kind)
+        });
         let _ = self.reports.alerts.send(alert);
     }
 
     /// Something happened to the session as a whole.
     pub(super) fn tell_session(&self, kind: EventKind) {
-        self.reports.tell(self.event(kind), Scope::World);
+        self.tell(kind, Scope::World, || self.event(kind));
     }
 
     /// Makes sure that what workers tell of this session's tasks is heard here too. They alone

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use a3s_shared::broker::Backlog;
 use a3s_shared::protocol::{LaneHandlerConfig, SessionLane};
-use tokio::sync::mpsc::{self, error::TrySendError};
+use futures::channel::mpsc;
 use tokio::time::Instant;
 
 use super::host::HostTasks;
@@ -215,11 +215,12 @@ impl State {
     }
 
     /// Tells a task something; `false` when there is no such task.
-    pub(super) fn signal(&self, task_id: &str, signal: Signal) -> bool {
-        let Some(entry) = self.outstanding.get(task_id) else {
+    pub(super) fn signal(&mut self, task_id: &str, signal: Signal) -> bool {
+        let Some(entry) = self.outstanding.get_mut(task_id) else {
             return false;
         };
-        !matches!(entry.signals.try_send(signal), Err(TrySendError::Closed(_)))
+        let sent = entry.signals.try_send(signal);
+        sent.is_ok() || sent.is_err_and(|error| error.is_full())
     }
 
     /// How a task that is submitted to `lane` now is handled.

@@ -7,7 +7,8 @@ use a3s_shared::broker::TaskOptions;
 use a3s_shared::protocol::{
     Effect, ExternalTask, RetryPolicy, Route, SessionLane, Token, clock, validate_token,
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use futures::channel::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::core::Core;
@@ -124,7 +125,7 @@ impl Core {
         let event = told.then(|| (self.submitted_event(&job), Self::scope(&job.how)));
         self.enqueue_new(job, entry)?;
         if let Some((event, scope)) = event {
-            self.reports.tell(event, scope);
+            self.tell(event.kind, scope, || event.clone());
         }
         self.pump();
         Ok(TaskHandle {

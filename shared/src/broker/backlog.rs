@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures::future::try_join_all;
 use serde::Deserialize;
@@ -101,7 +102,10 @@ impl Broker {
     }
 
     async fn info<T: DeserializeOwned>(&self, call: &str, body: Bytes) -> Result<T, BrokerError> {
-        let answer = self.client().request(self.api_subject(call), body).await;
+        let answer = self
+            .requests
+            .ask(self.api_subject(call), HeaderMap::new(), body)
+            .await;
         let answer = answer.map_err(|e| BrokerError::unreachable(call, e))?;
         match serde_json::from_slice(&answer.payload) {
             Ok(Answer::Info(info)) => Ok(info),

@@ -1,10 +1,10 @@
 //! Reading and removing single messages of a stream.
 
-use async_nats::client::RequestErrorKind;
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
 use serde_json::json;
 
+use super::requests::Unanswered;
 use super::{Broker, BrokerError};
 
 /// The most messages that one scan reads.
@@ -153,9 +153,9 @@ impl Broker {
         stream: &str,
     ) -> Result<Option<StoredMessage>, BrokerError> {
         let what = format!("read {stream}");
-        match self.client().request(call, body).await {
+        match self.requests.ask(call, HeaderMap::new(), body).await {
             Ok(message) => StoredMessage::read(message, &what),
-            Err(error) if error.kind() == RequestErrorKind::NoResponders => {
+            Err(Unanswered::NoResponders) => {
                 let name = stream.to_owned();
                 Err(BrokerError::Missing { what, name })
             }

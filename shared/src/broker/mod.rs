@@ -2,7 +2,8 @@
 //!
 //! * `names`: every subject, stream, consumer and bucket; nothing else spells one.
 //! * `settings`, `topology`, `ensure`: what must exist, created or checked by whoever comes first.
-//! * `publish`, `lookup`: confirmed writes and direct reads, the two primitives of the rest.
+//! * `requests`: questions and answers over one subscription; `publish`, `lookup`: confirmed writes
+//!   and direct reads on them, the primitives of the rest.
 //! * `tasks`, `results`, `records`, `cancels`, `dead_letters`, `blobs`, `events`, `sessions`,
 //!   `limits`, `backlog`, `fleet`, `stored_task`: one noun of the protocol each.
 
@@ -19,6 +20,7 @@ mod lookup;
 mod names;
 mod publish;
 mod records;
+mod requests;
 mod results;
 mod sessions;
 mod settings;
@@ -29,8 +31,8 @@ mod topology;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::Client;
 use async_nats::jetstream::{self, Context};
+use async_nats::{Client, HeaderMap};
 
 pub use backlog::Backlog;
 pub use blobs::BLOB_THRESHOLD;
@@ -46,7 +48,9 @@ pub use publish::{Outgoing, PubAck, PublishError, Stored};
 pub use results::ResultFeed;
 pub use settings::Settings;
 pub use stored_task::StoredTask;
-pub use tasks::{Accepted, SubmitError, TaskOptions};
+pub use tasks::{Accepted, PreparedTask, SubmitError, TaskOptions};
+
+use bytes::Bytes;
 
 use crate::protocol::InvalidToken;
 
@@ -61,6 +65,7 @@ pub struct Broker {
     api: Arc<str>,
     names: Arc<Names>,
     events: events::Outbox,
+    requests: requests::Requests,
 }
 
 impl Broker {
@@ -87,6 +92,7 @@ impl Broker {
         };
         Ok(Self {
             events: events::Outbox::start(client.clone()),
+            requests: requests::Requests::new(client.clone()),
             client,
             jetstream,
             api: api.into(),
@@ -116,5 +122,12 @@ impl Broker {
     #[must_use]
     pub fn api_subject(&self, call: &str) -> String {
         format!("{}.{call}", self.api)
+    }
+
+    /// Tells the broker what became of a delivery: `payload` (`+ACK`, `-NAK`, `+WPI`) to the
+    /// delivery's reply subject. `true` when the broker has confirmed that it heard.
+    pub async fn acknowledge(&self, reply: &str, payload: Bytes) -> bool {
+        let answer = self.requests.ask(reply, HeaderMap::new(), payload).await;
+        answer.is_ok()
     }
 }

@@ -1,11 +1,11 @@
 //! Publishing to a stream, confirmed by the broker.
 
-use async_nats::client::RequestErrorKind;
-use async_nats::{HeaderMap, Request};
+use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use serde::Deserialize;
 
-use super::{Broker, REQUEST_TIMEOUT};
+use super::Broker;
+use super::requests::Unanswered;
 
 /// The publish counts only if its subject's last message has this sequence; 0: has none.
 const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
@@ -30,6 +30,19 @@ pub struct Outgoing {
     pub body: Bytes,
     /// Store it only if the last message of its subject has this sequence (0: there is none).
     pub expected_last: Option<u64>,
+}
+
+impl Outgoing {
+    fn header_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in &self.headers {
+            map.insert(HeaderName::from_static(name), value.as_str());
+        }
+        if let Some(sequence) = self.expected_last {
+            map.insert(HeaderName::from_static(EXPECTED_LAST), sequence.to_string());
+        }
+        map
+    }
 }
 
 /// The broker's word that a message is stored.
@@ -87,7 +100,7 @@ pub enum PublishError {
     Unknown {
         /// Where to.
         subject: String,
-        /// What the client library said.
+        /// Why there is none.
         reason: String,
     },
 }
@@ -121,46 +134,28 @@ impl Broker {
     ///
     /// # Errors
     /// [`PublishError`]; only `Unknown` leaves open whether the message is stored.
-    pub async fn publish(&self, outgoing: Outgoing) -> Result<PubAck, PublishError> {
-        let Outgoing {
-            subject,
-            headers,
-            body,
-            expected_last,
-        } = outgoing;
-        let max = self.client().max_payload();
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.insert(name, value.as_str());
+    pub async fn publish(&self, outgoing: &Outgoing) -> Result<PubAck, PublishError> {
+        let Outgoing { subject, body, .. } = outgoing;
+        let answer = self
+            .requests
+            .ask(subject.as_str(), outgoing.header_map(), body.clone());
+        match answer.await {
+            Ok(answer) => read_answer(subject, &answer.payload),
+            Err(Unanswered::NoResponders) => Err(PublishError::NoStream(subject.clone())),
+            Err(Unanswered::TooLarge) => Err(PublishError::TooLarge {
+                subject: subject.clone(),
+                size: body.len(),
+                max: self.client().max_payload(),
+            }),
+            Err(Unanswered::Unknown(reason)) => Err(PublishError::Unknown {
+                subject: subject.clone(),
+                reason,
+            }),
         }
-        if let Some(sequence) = expected_last {
-            map.insert(EXPECTED_LAST, sequence.to_string().as_str());
-        }
-        let size = body.len();
-        let mut request = Request::new().payload(body).timeout(Some(REQUEST_TIMEOUT));
-        if !map.is_empty() {
-            request = request.headers(map);
-        }
-        let answer = match self.client().send_request(subject.clone(), request).await {
-            Ok(message) => message.payload,
-            Err(error) => {
-                return Err(match error.kind() {
-                    RequestErrorKind::NoResponders => PublishError::NoStream(subject),
-                    RequestErrorKind::MaxPayloadExceeded => {
-                        PublishError::TooLarge { subject, size, max }
-                    }
-                    _ => PublishError::Unknown {
-                        subject,
-                        reason: error.to_string(),
-                    },
-                });
-            }
-        };
-        read_answer(subject, &answer)
     }
 
     /// As [`Broker::publish`], for a message that may exist once.
-    pub(super) async fn publish_first(&self, outgoing: Outgoing) -> Result<Stored, PublishError> {
+    pub(super) async fn publish_first(&self, outgoing: &Outgoing) -> Result<Stored, PublishError> {
         match self.publish(outgoing).await {
             Ok(ack) if ack.duplicate => Ok(Stored::AlreadyThere),
             Ok(_) => Ok(Stored::First),
@@ -170,18 +165,22 @@ impl Broker {
     }
 }
 
-fn read_answer(subject: String, answer: &[u8]) -> Result<PubAck, PublishError> {
+fn read_answer(subject: &str, answer: &[u8]) -> Result<PubAck, PublishError> {
+    let subject = || subject.to_owned();
     match serde_json::from_slice(answer) {
         Ok(Answer::Ack(ack)) => Ok(ack),
         Ok(Answer::Error { error }) => {
             if error.says_exists() {
-                return Err(PublishError::Exists(subject));
+                return Err(PublishError::Exists(subject()));
             }
             let reason = format!("{} ({})", error.description, error.err_code);
-            Err(PublishError::Refused { subject, reason })
+            Err(PublishError::Refused {
+                subject: subject(),
+                reason,
+            })
         }
         Err(error) => Err(PublishError::Unknown {
-            subject,
+            subject: subject(),
             reason: error.to_string(),
         }),
     }
@@ -193,7 +192,7 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let read = |text: &str| read_answer("s".into(), text.as_bytes());
+        let read = |text: &str| read_answer("s", text.as_bytes());
         let ack = read(r#"{"stream":"A","seq":7,"duplicate":true}"#).expect("an ack");
         assert_eq!((ack.sequence, ack.duplicate), (7, true));
         let error = |code: u64, text: &str| {

@@ -3,6 +3,7 @@
 //! * Files: [`read`], [`mod@write`], [`edit`], [`ls`].
 //! * Trees, as ripgrep sees them: [`grep`], [`glob`], [`list_files`], on the walk of [`walk`].
 //! * Processes: [`bash`], and [`program`], a tool in any language; both on [`process`].
+//! * Nothing: [`noop`], for measuring a deployment.
 //! * [`output`] bounds what a tool may answer.
 
 pub mod bash;
@@ -11,6 +12,7 @@ pub mod glob;
 pub mod grep;
 pub mod list_files;
 pub mod ls;
+pub mod noop;
 pub mod output;
 mod payload;
 pub mod process;
@@ -34,6 +36,7 @@ pub fn builtin() -> Registry {
     tools.add(grep::Grep);
     tools.add(list_files::ListFiles);
     tools.add(ls::Ls);
+    tools.add(noop::Noop);
     tools.add(read::Read);
     tools.add(write::Write);
     tools
@@ -52,6 +55,7 @@ mod tests {
             "grep",
             "list_files",
             "ls",
+            "noop",
             "read",
             "write",
         ];

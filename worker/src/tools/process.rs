@@ -66,7 +66,12 @@ pub(super) struct Job {
 /// # Errors
 /// When the program cannot be started.
 pub(super) async fn run(job: Job, context: &ToolContext) -> io::Result<Ended> {
-    let (mut child, mark) = spawn::spawn(job.command, job.stdin.is_some()).await?;
+    let spawned = spawn::spawn(job.command, job.stdin.is_some());
+    let (mut child, mark) = match started(spawned, job.until, context).await {
+        Ok(spawned) => spawned?,
+        // It never ran: on a busy machine a start can take longer than the task has.
+        Err(end) => return Ok(Pipes::closed(job.stdout).ended(end)),
+    };
     let group = tree::Group::of(&child, mark);
     let mut pipes = Pipes::of(&mut child, job.stdout);
     let feed = feed(child.stdin.take(), job.stdin);
@@ -86,6 +91,20 @@ pub(super) async fn run(job: Job, context: &ToolContext) -> io::Result<Ended> {
         group.kill_tree().await;
     }
     Ok(pipes.ended(end))
+}
+
+/// Waits until the program is started, unless the task must stop first: then it never is.
+async fn started<T>(
+    spawned: impl Future<Output = T>,
+    until: Instant,
+    context: &ToolContext,
+) -> Result<T, End> {
+    tokio::select! {
+        biased;
+        spawned = spawned => Ok(spawned),
+        reason = context.stopped() => Err(End::Stopped(reason)),
+        () = sleep_until(until) => Err(End::TimedOut),
+    }
 }
 
 async fn wait(child: &mut Child, until: Instant, context: &ToolContext) -> io::Result<End> {
@@ -116,6 +135,15 @@ impl Pipes {
         Self {
             out: Pipe::new(child.stdout.take(), stdout),
             err: Pipe::new(child.stderr.take(), Capped::default()),
+            output: Capped::default(),
+        }
+    }
+
+    /// Those of a program that never ran.
+    fn closed(stdout: Capped) -> Self {
+        Self {
+            out: Pipe::new(None, stdout),
+            err: Pipe::new(None, Capped::default()),
             output: Capped::default(),
         }
     }

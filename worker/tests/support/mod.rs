@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub(crate) mod supervisor;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +12,7 @@ use a3s_shared::protocol::{
     Effect, Encoding, Event, EventKind, ExternalTask, RetryPolicy, Route, SessionLane, TaskResult,
     Token, clock,
 };
-use a3s_testkit::{Process, Server, eventually};
+use a3s_testkit::{Cluster, Process, Server, eventually};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -23,6 +25,8 @@ pub(crate) const BOUND: Duration = Duration::from_secs(30);
 /// A server with its streams, a workspace for the workers, and our connection.
 pub(crate) struct Rig {
     pub(crate) server: Server,
+    /// The others of a cluster.
+    peers: Vec<Server>,
     pub(crate) broker: Broker,
     pub(crate) workspace: TempDir,
 }
@@ -71,9 +75,24 @@ impl Rig {
     }
 
     pub(crate) async fn with(server: Server) -> Self {
-        let broker = Broker::new(server.client().await, None, "a3s").expect("a valid prefix");
+        let client = server.client().await;
+        Self::on(server, Vec::new(), client).await
+    }
+
+    /// On a cluster of three, where everything is kept three times.
+    pub(crate) async fn on_a_cluster() -> Self {
+        let cluster = Cluster::start().await;
+        let client = cluster.client().await;
+        let mut servers = cluster.into_servers();
+        let first = servers.remove(0);
+        Self::on(first, servers, client).await
+    }
+
+    async fn on(server: Server, peers: Vec<Server>, client: async_nats::Client) -> Self {
+        let broker = Broker::new(client, None, "a3s").expect("a valid prefix");
         let settings = Settings {
             ack_wait: ACK_WAIT,
+            replicas: 1 + peers.len(),
             ..Settings::default()
         };
         broker
@@ -83,6 +102,7 @@ impl Rig {
         let workspace = TempDir::new().expect("a temporary directory");
         Self {
             server,
+            peers,
             broker,
             workspace,
         }
@@ -90,7 +110,14 @@ impl Rig {
 
     /// A worker process; `id` names it.
     pub(crate) fn worker(&self, id: &str, arguments: &[&str]) -> Process {
-        self.worker_at(self.server.url(), id, arguments)
+        self.worker_at(&self.url(), id, arguments)
+    }
+
+    /// Where its workers connect.
+    pub(crate) fn url(&self) -> String {
+        let mut urls = vec![self.server.url()];
+        urls.extend(self.peers.iter().map(Server::url));
+        urls.join(",")
     }
 
     /// A worker process that reaches the server by `url`.
@@ -171,15 +198,38 @@ impl Rig {
     pub(crate) async fn nothing_is_left(&self) {
         eventually("the task streams are empty", BOUND, async || {
             for stream in ["A3S_TASKS", "A3S_OWN"] {
-                let stream = self.broker.jetstream().get_stream(stream).await;
-                let info = stream.map_err(|e| e.to_string())?.cached_info().clone();
-                if info.state.messages > 0 {
-                    return Err(format!("{} tasks are left", info.state.messages));
+                let stored = self.stored(stream).await?;
+                if stored > 0 {
+                    return Err(format!("{stored} tasks are left"));
                 }
             }
             Ok(())
         })
         .await;
+    }
+
+    /// How many messages a stream has.
+    pub(crate) async fn stored(&self, stream: &str) -> Result<u64, String> {
+        let stream = self.broker.jetstream().get_stream(stream).await;
+        Ok(stream
+            .map_err(|e| e.to_string())?
+            .cached_info()
+            .state
+            .messages)
+    }
+
+    /// All results, oldest first.
+    pub(crate) async fn results(&self) -> Vec<TaskResult> {
+        let stored = self.broker.scan("A3S_RESULTS", ">", 1).await;
+        let mut results = Vec::new();
+        for message in stored.expect("the broker answers") {
+            let result = self
+                .broker
+                .read_result(&message.headers, message.body)
+                .await;
+            results.push(result.expect("a result"));
+        }
+        results
     }
 
     pub(crate) async fn events(&self) -> EventFeed {

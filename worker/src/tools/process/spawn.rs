@@ -164,6 +164,11 @@ fn spawner() -> &'static mpsc::Sender<Request> {
 
 impl Request {
     fn serve(mut self) {
+        // The task was stopped while this waited for its turn: what has not begun must not begin
+        // after the task's deadline, let alone after its result.
+        if self.answer.is_closed() {
+            return;
+        }
         let _runtime = self.runtime.enter();
         let child = self.start();
         // When nobody waits any more, the child is dropped here, and killed by that.
@@ -183,5 +188,37 @@ impl Request {
             }
         }
         self.command.spawn()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_nobody_waits_for_any_more_is_not_started() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (awaited, file) in [(true, "awaited"), (false, "stopped")] {
+            let path = dir.path().join(file);
+            let mut command = Command::new("touch");
+            command.arg(&path);
+            let (answer, child) = oneshot::channel();
+            let request = Request {
+                command,
+                runtime: Handle::current(),
+                answer,
+            };
+            if awaited {
+                request.serve();
+                let mut child = child.await.expect("an answer").expect("it starts");
+                child.wait().await.expect("it ends");
+            } else {
+                drop(child);
+                request.serve();
+                // As long as a process that was started would need, many times over.
+                tokio::time::sleep(Duration::from_millis(200)).await;
+            }
+            assert_eq!(path.exists(), awaited, "{file}");
+        }
     }
 }

@@ -6,10 +6,12 @@
 //! environment is missed; a worker that must not leave even that behind belongs in a container.
 
 use std::collections::BTreeSet;
+use std::sync::{OnceLock, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use tokio::process::Child;
+use tokio::sync::oneshot;
 
 /// Rounds of looking and killing; a process can fork while it is looked for.
 const ROUNDS: u32 = 40;
@@ -38,9 +40,17 @@ impl Group {
     pub(super) async fn kill_tree(&self) {
         let Some(leader) = self.leader else { return };
         let _ = kill_process_group(leader, Signal::KILL);
-        let mark = format!("{}={}", super::spawn::MARK, self.mark);
-        // The walk reads one small file a process: too long for a thread that drives the worker.
-        let _ = tokio::task::spawn_blocking(move || kill_found(leader, &mark)).await;
+        let (gone, told) = oneshot::channel();
+        let tree = Tree {
+            leader,
+            mark: self.mark.clone(),
+            rounds: 0,
+            gone,
+        };
+        // Neither fails unless there is no thread to be had; the group is killed already then.
+        if reaper().send(tree).is_ok() {
+            let _ = told.await;
+        }
     }
 }
 
@@ -54,42 +64,88 @@ impl Drop for Group {
     }
 }
 
-fn kill_found(leader: Pid, mark: &str) {
-    for _ in 0..ROUNDS {
-        let found = descendants(leader, mark);
-        if found.is_empty() {
-            return;
-        }
-        for pid in found {
-            let _ = kill_process(pid, Signal::KILL);
-        }
-        #[expect(clippy::disallowed_methods, reason = "on a thread for blocking work")]
-        std::thread::sleep(PAUSE);
-    }
-    tracing::warn!(process.id = %leader, "a program left processes that cannot be killed");
+/// A program whose every process is to be found and killed.
+struct Tree {
+    leader: Pid,
+    mark: String,
+    rounds: u32,
+    gone: oneshot::Sender<()>,
 }
 
-/// Every living process that belongs to the program.
-fn descendants(leader: Pid, mark: &str) -> Vec<Pid> {
-    let processes = processes();
-    let leader = leader.as_raw_pid();
-    let mut ours = BTreeSet::from([leader]);
-    for process in &processes {
-        let inside = process.session == leader || process.group == leader;
-        if inside || carries(process.pid, mark) {
-            ours.insert(process.pid);
+/// The thread that looks for processes which left their group. One for all programs: a look reads
+/// two small files of each process on the machine, and when a hundred tasks are cancelled in one
+/// moment, it is the same look for all of them.
+fn reaper() -> &'static mpsc::Sender<Tree> {
+    static REAPER: OnceLock<mpsc::Sender<Tree>> = OnceLock::new();
+    REAPER.get_or_init(|| {
+        let (sender, trees) = mpsc::channel();
+        // When no thread can be made, `trees` is dropped and every send says so.
+        let _ = std::thread::Builder::new()
+            .name("reaper".to_owned())
+            .spawn(move || reap(&trees));
+        sender
+    })
+}
+
+fn reap(trees: &mpsc::Receiver<Tree>) {
+    while let Ok(first) = trees.recv() {
+        let mut open = vec![first];
+        while !open.is_empty() {
+            open.extend(trees.try_iter());
+            let processes = processes();
+            open = open
+                .into_iter()
+                .filter_map(|tree| tree.kill(&processes))
+                .collect();
+            if !open.is_empty() {
+                #[expect(clippy::disallowed_methods, reason = "on a thread of its own")]
+                std::thread::sleep(PAUSE);
+            }
         }
     }
-    // Children of ours, and theirs, until no more are found.
-    while processes
-        .iter()
-        .any(|p| ours.contains(&p.parent) && ours.insert(p.pid))
-    {}
-    let living = processes.iter().filter(|p| !p.dead);
-    living
-        .filter(|p| ours.contains(&p.pid))
-        .filter_map(|p| Pid::from_raw(p.pid))
-        .collect()
+}
+
+impl Tree {
+    /// Kills what is left of it; itself, as long as there was something.
+    fn kill(mut self, processes: &[Process]) -> Option<Self> {
+        let found = self.descendants(processes);
+        self.rounds += 1;
+        if !found.is_empty() && self.rounds <= ROUNDS {
+            for pid in found {
+                let _ = kill_process(pid, Signal::KILL);
+            }
+            return Some(self);
+        }
+        if !found.is_empty() {
+            let leader = self.leader;
+            tracing::warn!(process.id = %leader, "a program left processes that cannot be killed");
+        }
+        // Whoever gave the task up meanwhile does not listen.
+        let _ = self.gone.send(());
+        None
+    }
+
+    /// Every living process that belongs to the program.
+    fn descendants(&self, processes: &[Process]) -> Vec<Pid> {
+        let leader = self.leader.as_raw_pid();
+        let mut ours = BTreeSet::from([leader]);
+        for process in processes {
+            let inside = process.session == leader || process.group == leader;
+            if inside || process.mark.as_deref() == Some(self.mark.as_bytes()) {
+                ours.insert(process.pid);
+            }
+        }
+        // Children of ours, and theirs, until no more are found.
+        while processes
+            .iter()
+            .any(|p| ours.contains(&p.parent) && ours.insert(p.pid))
+        {}
+        let living = processes.iter().filter(|p| !p.dead);
+        living
+            .filter(|p| ours.contains(&p.pid))
+            .filter_map(|p| Pid::from_raw(p.pid))
+            .collect()
+    }
 }
 
 struct Process {
@@ -98,6 +154,8 @@ struct Process {
     group: i32,
     session: i32,
     dead: bool,
+    /// The value of [`super::spawn::MARK`] that it was started with.
+    mark: Option<Vec<u8>>,
 }
 
 /// What runs on this machine; nothing where there is no /proc.
@@ -124,13 +182,15 @@ fn process(pid: i32) -> Option<Process> {
         group: number()?,
         session: number()?,
         dead: matches!(state, "Z" | "X"),
+        mark: mark_of(pid),
     })
 }
 
-/// Whether the process was started with `mark` in its environment.
-fn carries(pid: i32, mark: &str) -> bool {
-    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    environment
-        .split(|byte| *byte == 0)
-        .any(|entry| entry == mark.as_bytes())
+fn mark_of(pid: i32) -> Option<Vec<u8>> {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut variables = environment.split(|byte| *byte == 0);
+    variables.find_map(|variable| {
+        let value = variable.strip_prefix(super::spawn::MARK.as_bytes())?;
+        Some(value.strip_prefix(b"=")?.to_vec())
+    })
 }

@@ -1,0 +1,104 @@
+//! I4, I5 and I6: how often the tool was started, and when.
+
+use a3s_shared::protocol::Effect;
+
+use super::{Offence, offence};
+use crate::chaos::ledger::{Account, Ledger};
+use crate::chaos::plan::Harm;
+use crate::chaos::workload::Spec;
+
+/// How much later than its deadline a task may start, in milliseconds.
+const LATE_MS: u64 = 1_000;
+
+/// The exit status of an execution that asked for another one.
+const ASKED: i32 = 75;
+
+/// The tasks of the run with what they are; strangers are I2's.
+fn known(ledger: &Ledger) -> impl Iterator<Item = (&String, &Account, Spec)> {
+    let seed = ledger.run.seed;
+    let tasks = ledger.tasks.iter();
+    tasks.filter_map(move |(task, account)| {
+        Some((task, account, Spec::of(seed, Spec::index_of(task)?)))
+    })
+}
+
+/// I4: `once` tasks that were started again though nobody asked for it, and others that were
+/// started more often than faults and retries explain.
+pub(super) fn too_often(ledger: &Ledger) -> Vec<Offence> {
+    let found = known(ledger).filter_map(|(task, account, spec)| {
+        let starts = account.executions.len();
+        let allowed = 1
+            + asked(account)
+            + match spec.effect {
+                Effect::Once => 0,
+                Effect::Idempotent => faults_that_hit(ledger, account),
+            };
+        let what = format!(
+            "{}, started {starts} times, {allowed} explained",
+            spec.effect
+        );
+        (starts > allowed).then(|| offence(task, what))
+    });
+    found.collect()
+}
+
+/// Executions that asked for another one.
+fn asked(account: &Account) -> usize {
+    let ends = account
+        .executions
+        .iter()
+        .filter_map(|execution| execution.end);
+    ends.filter(|&(_, status)| status == ASKED).count()
+}
+
+/// Faults between the task's first submission and its last start. A fault that was over just
+/// before may still be felt: connections come back one after the other.
+fn faults_that_hit(ledger: &Ledger, account: &Account) -> usize {
+    const FELT_MS: u64 = 5_000;
+    let first = account.intents_ms.first().copied().unwrap_or(0);
+    let last = account.executions.last().map_or(0, |last| last.start_ms);
+    let faults = ledger.faults.iter();
+    faults
+        .filter(|struck| struck.from_ms <= last && struck.to_ms + FELT_MS >= first)
+        .count()
+}
+
+/// I5: tasks with more attempts than they may have, by their results, their letters or the
+/// executions themselves. A task that its caller submitted again under the same id, because it
+/// did not hear of it, may have the attempts twice; a drain costs none.
+pub(super) fn beyond_attempts(ledger: &Ledger) -> Vec<Offence> {
+    let drains = ledger
+        .faults
+        .iter()
+        .filter(|struck| struck.fault.harm == Harm::WorkerDrain);
+    let drains = drains.count();
+    let found = known(ledger).filter_map(|(task, account, spec)| {
+        let most = spec.max_attempts();
+        let answered = account.stored.as_ref().map_or(0, |stored| stored.attempt);
+        let buried = account.letter.as_ref().map_or(0, |letter| letter.attempts);
+        let tries = account.intents_ms.len().max(1);
+        let starts = most as usize * tries + drains;
+        let what = match account.executions.len() {
+            _ if answered > most => format!("its result is of attempt {answered} of {most}"),
+            _ if buried > most => format!("its letter tells of {buried} attempts of {most}"),
+            executions if executions > starts => {
+                format!("{executions} executions of {most} attempts, submitted {tries} times")
+            }
+            _ => return None,
+        };
+        Some(offence(task, what))
+    });
+    found.collect()
+}
+
+/// I6: executions that began after the deadline.
+pub(super) fn too_late(ledger: &Ledger) -> Vec<Offence> {
+    let found = known(ledger).filter_map(|(task, account, spec)| {
+        let deadline = account.last_submit_ms + spec.timeout_ms();
+        let last = account.executions.last()?;
+        let late = last.start_ms.checked_sub(deadline + LATE_MS)?;
+        let what = format!("started {} ms after its deadline", late + LATE_MS);
+        (late > 0).then(|| offence(task, what))
+    });
+    found.collect()
+}
