@@ -130,6 +130,10 @@ impl Pulls {
             let (lane, state) = self.lanes[index];
             let room = free(lane);
             if room == 0 {
+                // Nothing will wait there, so nobody hears what comes meanwhile.
+                if state == State::Empty {
+                    self.lanes[index].1 = State::Unknown;
+                }
                 continue;
             }
             match state {
@@ -428,6 +432,18 @@ mod tests {
         assert!(pulls.plan(now, |_| 0).is_empty());
         let control_only = pulls.plan(now, |lane| usize::from(lane == Control));
         assert_eq!(lanes(&control_only), [(Control, 1, false)]);
+    }
+
+    #[test]
+    fn a_lane_that_was_empty_when_the_last_slot_went_is_asked_first_when_one_returns() {
+        let (mut pulls, now) = (Pulls::new(vec![Query, Execute], false), Instant::now());
+        let query = pulls.plan(now, |_| 1)[0];
+        pulls.status(Query, query.id, Status::Empty, now);
+        assert_eq!(lanes(&pulls.plan(now, |_| 1)), [(Execute, 1, false)]);
+        pulls.arrived(Execute);
+        assert!(pulls.plan(now, |_| 0).is_empty());
+        let later = now + EXPIRES;
+        assert_eq!(lanes(&pulls.plan(later, |_| 1)), [(Query, 1, false)]);
     }
 
     #[test]
