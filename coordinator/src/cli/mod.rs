@@ -8,6 +8,7 @@
 
 mod app;
 mod batch;
+mod bench;
 mod dlq;
 mod duration;
 mod env;
@@ -82,6 +83,7 @@ enum Verb {
     Stats(stats::Stats),
     Watch(watch::Watch),
     Dlq(dlq::Dlq),
+    Bench(bench::Bench),
 }
 
 /// Does what the command line says; the result is the exit status.
@@ -104,6 +106,7 @@ pub(crate) async fn run(cli: Cli) -> u8 {
         Verb::Stats(verb) => (verb.run(globals).await, None),
         Verb::Watch(verb) => (verb.run(globals).await, None),
         Verb::Dlq(verb) => (verb.run(globals).await, None),
+        Verb::Bench(verb) => (verb.run(globals).await, None),
     };
     outcome.unwrap_or_else(|failure| report(&failure, other))
 }
