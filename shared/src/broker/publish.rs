@@ -1,5 +1,7 @@
 //! Publishing to a stream, confirmed by the broker.
 
+use std::borrow::Cow;
+
 use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use serde::Deserialize;
@@ -46,15 +48,13 @@ impl Outgoing {
 }
 
 /// The broker's word that a message is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PubAck {
     /// The stream.
     pub stream: String,
     /// Its sequence there.
-    #[serde(rename = "seq")]
     pub sequence: u64,
     /// Whether a message of the same id had been stored before, and this one was not.
-    #[serde(default)]
     pub duplicate: bool,
 }
 
@@ -105,12 +105,16 @@ pub enum PublishError {
     },
 }
 
+/// What the broker answers to a publish: with an error, or with the fields of a [`PubAck`]. (Not
+/// an untagged enum: those are read twice, and every task has two.)
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Answer {
-    // First, because an answer with an error may also have the fields of an acknowledgement.
-    Error { error: ApiError },
-    Ack(PubAck),
+struct Answer<'a> {
+    error: Option<ApiError>,
+    #[serde(borrow)]
+    stream: Option<Cow<'a, str>>,
+    seq: Option<u64>,
+    #[serde(default)]
+    duplicate: bool,
 }
 
 /// An error of the JetStream API.
@@ -167,21 +171,38 @@ impl Broker {
 
 fn read_answer(subject: &str, answer: &[u8]) -> Result<PubAck, PublishError> {
     let subject = || subject.to_owned();
-    match serde_json::from_slice(answer) {
-        Ok(Answer::Ack(ack)) => Ok(ack),
-        Ok(Answer::Error { error }) => {
-            if error.says_exists() {
-                return Err(PublishError::Exists(subject()));
-            }
-            let reason = format!("{} ({})", error.description, error.err_code);
-            Err(PublishError::Refused {
+    let answer: Answer<'_> = match serde_json::from_slice(answer) {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Err(PublishError::Unknown {
                 subject: subject(),
-                reason,
-            })
+                reason: error.to_string(),
+            });
         }
-        Err(error) => Err(PublishError::Unknown {
+    };
+    match answer {
+        Answer {
+            error: Some(error), ..
+        } if error.says_exists() => Err(PublishError::Exists(subject())),
+        Answer {
+            error: Some(error), ..
+        } => Err(PublishError::Refused {
             subject: subject(),
-            reason: error.to_string(),
+            reason: format!("{} ({})", error.description, error.err_code),
+        }),
+        Answer {
+            stream: Some(stream),
+            seq: Some(sequence),
+            duplicate,
+            ..
+        } => Ok(PubAck {
+            stream: stream.into_owned(),
+            sequence,
+            duplicate,
+        }),
+        Answer { .. } => Err(PublishError::Unknown {
+            subject: subject(),
+            reason: "an answer that says neither stream and sequence nor an error".to_owned(),
         }),
     }
 }
@@ -218,5 +239,6 @@ mod tests {
             read("nonsense"),
             Err(PublishError::Unknown { .. })
         ));
+        assert!(matches!(read("{}"), Err(PublishError::Unknown { .. })));
     }
 }
