@@ -7,13 +7,13 @@ use a3s_shared::broker::StoredTask;
 use a3s_shared::protocol::{
     Claim, Effect, Encoding, ErrorKind, ExternalTask, RetryPolicy, TaskHeaders, TaskRecord, clock,
 };
-use a3s_worker::context::{StopReason, ToolContext};
+use a3s_worker::context::{Stop, StopReason, ToolContext};
 use a3s_worker::tool::{Tool, ToolResult, Verdict};
 use anyhow::{Context, Result, anyhow};
 use async_nats::{Message, Subject};
 use futures::FutureExt;
 use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{Fault, Wrong};
@@ -183,9 +183,9 @@ impl Wrong {
 
     async fn run(&self, tool: &dyn Tool, job: &Job) -> End {
         let task = &job.task;
-        let (stop, stopped) = watch::channel(None);
+        let stop = Stop::default();
         let workspace = std::sync::Arc::clone(&self.workspace);
-        let context = ToolContext::new(workspace, task.deadline_ms, stopped, None);
+        let context = ToolContext::new(workspace, task.deadline_ms, stop.clone(), None);
         let run = AssertUnwindSafe(tool.run(task, &context)).catch_unwind();
         tokio::pin!(run);
         let kind = tokio::select! {
@@ -194,7 +194,7 @@ impl Wrong {
             () = self.until_late(&context) => ErrorKind::TimedOut,
             () = self.renew(job) => return End::Nothing,
         };
-        stop.send_replace(Some(StopReason::Cancelled));
+        stop.tell(StopReason::Cancelled);
         let _ = run.await;
         End::Result(failed(kind, "it was stopped"))
     }

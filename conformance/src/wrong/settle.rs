@@ -134,7 +134,7 @@ impl Wrong {
             body: body.into(),
             expected_last: (!self.has(Fault::Overwrites)).then_some(0),
         };
-        match self.broker.publish(outgoing).await {
+        match self.broker.publish(&outgoing).await {
             Ok(_) | Err(PublishError::Exists(_)) => Ok(()),
             Err(error) => Err(error.into()),
         }
