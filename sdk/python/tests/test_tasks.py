@@ -54,10 +54,16 @@ async def test_a_tool_may_return_or_raise_whatever_it_has_to_say(fleet: Fleet) -
     def broken(task: ExternalTask) -> Any:
         return task.payload["missing"]
 
+    async def exits(task: ExternalTask) -> Any:
+        raise SystemExit(3)
+
+    async def cancels_itself(task: ExternalTask) -> Any:
+        raise asyncio.CancelledError
+
     def unwritable(task: ExternalTask) -> Any:
         return {"value": object()}
 
-    tools = [plain, in_a_thread, wrong, broken, unwritable]
+    tools = [plain, in_a_thread, wrong, broken, exits, cancels_itself, unwritable]
     await fleet.worker({tool.__name__: tool for tool in tools})
     session = await fleet.session()
 
@@ -69,12 +75,14 @@ async def test_a_tool_may_return_or_raise_whatever_it_has_to_say(fleet: Fleet) -
     assert await ask("in_a_thread") == (False, {"seen": 1}, "as a dict", None)
     assert await ask("wrong") == (False, {"path": "x"}, "no such file", "invalid_input")
     assert await ask("broken") == (False, {}, "KeyError: 'missing'", None)
+    assert await ask("exits") == (False, {}, "SystemExit: 3", None)
+    assert await ask("cancels_itself") == (False, {}, "the tool cancelled itself", "other")
     success, _, error, kind = await ask("unwritable")
     assert (success, kind) == (False, "other")
     assert "cannot be written" in error
     success, _, error, kind = await ask("nobody_has_it")
     assert (success, kind) == (False, "unknown_command")
-    assert error.startswith("Unknown command type: nobody_has_it; this worker has broken, ")
+    assert error.startswith("Unknown command type: nobody_has_it; this worker has broken, cancels")
 
 
 async def test_a_task_that_asks_for_it_has_another_attempt_until_none_is_left(

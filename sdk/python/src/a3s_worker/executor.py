@@ -149,9 +149,10 @@ class Executor:
         job.started_at_ms = clock.now_ms()
         self._settler.tell_started(job)
         verdict, reason = await self._run_tool(lease, job)
-        if reason is None and verdict is not None:
-            return conclude(verdict, job, random.random())
-        if reason == "lease lost" or reason is None:
+        if reason is None:
+            silent = ExternalTaskResult(False, {}, "the tool cancelled itself", "other")
+            return conclude(verdict or silent, job, random.random())
+        if reason == "lease lost":
             return Withhold()
         if reason == "shutdown" and task.effect is Effect.IDEMPOTENT:
             return HandBack()

@@ -71,7 +71,7 @@ async def call(handler: Handler, task: ExternalTask) -> Verdict:
         return verdict
     except ToolError as error:
         return ExternalTaskResult(False, error.result, str(error), error.kind)
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a tool that exits does not end its worker
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         return ExternalTaskResult(False, {}, text)
 
