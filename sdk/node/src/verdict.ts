@@ -49,9 +49,9 @@ export function returned(value: unknown): Verdict {
   if (typeof value === "object" && value !== null && "success" in value && typeof value.success === "boolean") {
     const { success, result, error, error_kind: kind } = value as { success: boolean; result?: unknown; error?: unknown; error_kind?: unknown };
     const text = error === undefined || error === null ? null : typeof error === "string" ? error : JSON.stringify(error);
-    return done(success, result ?? {}, success ? text : (text ?? "the tool failed and did not say why"), success ? null : toolKind(kind));
+    return done(success, result === undefined ? {} : result, success ? text : (text ?? "the tool failed and did not say why"), success ? null : toolKind(kind));
   }
-  return done(true, value ?? {}, null);
+  return done(true, value === undefined ? {} : value, null);
 }
 
 /** What a thrown value means. An error that is no verdict is a failed result with its message. */
