@@ -41,16 +41,17 @@ export class InvalidInput extends Error {
 }
 
 /**
- * What a handler's return value means: an object with a boolean `success` is the result as it is;
- * anything else is the result of a success.
+ * What a handler's return value means: an object with a boolean `success` is the result as it is
+ * (its `error_kind` may be `invalid_input`, `refused` or `other`); anything else is the result of a
+ * success.
  */
 export function returned(value: unknown): Verdict {
   if (typeof value === "object" && value !== null && "success" in value && typeof value.success === "boolean") {
-    const { success, result, error } = value as { success: boolean; result?: unknown; error?: unknown };
+    const { success, result, error, error_kind: kind } = value as { success: boolean; result?: unknown; error?: unknown; error_kind?: unknown };
     const text = error === undefined || error === null ? null : typeof error === "string" ? error : JSON.stringify(error);
-    return done(success, result ?? {}, success ? text : (text ?? "the tool failed and did not say why"));
+    return done(success, result === undefined ? {} : result, success ? text : (text ?? "the tool failed and did not say why"), success ? null : toolKind(kind));
   }
-  return done(true, value ?? {}, null);
+  return done(true, value === undefined ? {} : value, null);
 }
 
 /** What a thrown value means. An error that is no verdict is a failed result with its message. */
@@ -60,6 +61,11 @@ export function thrown(error: unknown): Verdict {
   if (error instanceof RetryAfter) return { is: "retry", error: text, delayMs: error.delayMs };
   if (error instanceof Reject) return { is: "reject", error: text };
   return done(false, {}, text, error instanceof InvalidInput ? "invalid_input" : null);
+}
+
+/** The kinds that a tool may give itself; the others are the worker's to say. */
+function toolKind(kind: unknown): ErrorKind | null {
+  return kind === "invalid_input" || kind === "refused" || kind === "other" ? kind : null;
 }
 
 function done(success: boolean, result: unknown, error: string | null, kind: ErrorKind | null = null): Verdict {

@@ -13,7 +13,7 @@ import { Broker } from "../broker/broker.js";
 
 /** How to reach the broker. Each has an environment variable, read when it is not given. */
 export interface ConnectOptions {
-  /** `NATS_URL`; several with commas, or a list. Default: the context's, else 127.0.0.1:4222. */
+  /** `NATS_URL`; several with commas, or a list; `user:password@` and `token@` are heeded. Default: the context's, else 127.0.0.1:4222. */
   servers?: string | string[];
   /** `NATS_CONTEXT`: a context of the `nats` CLI, by name. */
   context?: string;
@@ -79,10 +79,11 @@ async function natsOptions(options: ConnectOptions, context: ContextFile, name: 
   const env = process.env;
   const pick = (given: string | undefined, variable: string, fromContext?: string): string | undefined =>
     given ?? env[variable] ?? present(fromContext);
-  const servers = options.servers ?? env.NATS_URL ?? present(context.url);
-  const user = pick(options.user, "NATS_USER", context.user);
-  const pass = pick(options.password, "NATS_PASSWORD", context.password);
-  const token = pick(options.token, "NATS_TOKEN", context.token);
+  const given = options.servers ?? env.NATS_URL ?? present(context.url);
+  const [servers, inUrl] = withoutSecrets(typeof given === "string" ? given.split(",") : given);
+  const user = inUrl.user ?? pick(options.user, "NATS_USER", context.user);
+  const pass = inUrl.pass ?? pick(options.password, "NATS_PASSWORD", context.password);
+  const token = inUrl.token ?? pick(options.token, "NATS_TOKEN", context.token);
   const ca = pick(options.tls?.ca, "NATS_CA", context.ca);
   const cert = pick(options.tls?.cert, "NATS_CERT", context.cert);
   const key = pick(options.tls?.key, "NATS_KEY", context.key);
@@ -102,7 +103,7 @@ async function natsOptions(options: ConnectOptions, context: ContextFile, name: 
     reconnectJitter: 250,
     // A stack trace for each request costs more than the request.
     noAsyncTraces: true,
-    ...(servers !== undefined && { servers: typeof servers === "string" ? servers.split(",") : servers }),
+    ...(servers !== undefined && { servers }),
     ...(user !== undefined && { user }),
     ...(pass !== undefined && { pass }),
     ...(token !== undefined && { token }),
@@ -110,6 +111,21 @@ async function natsOptions(options: ConnectOptions, context: ContextFile, name: 
     ...(authenticator && { authenticator }),
     ...(Object.keys(tls).length > 0 && { tls }),
   };
+}
+
+interface UrlSecrets { user?: string; pass?: string; token?: string }
+
+/** The addresses, and the credential that the first of them with one has: the client library would ignore it. */
+function withoutSecrets(servers: string[] | undefined): [string[] | undefined, UrlSecrets] {
+  let secrets: UrlSecrets = {};
+  const clean = servers?.map((server) => {
+    const found = /^([a-z+]+:\/\/)?([^@/]+)@(.+)$/.exec(server.trim());
+    if (!found) return server.trim();
+    const [user, pass] = (found[2] ?? "").split(":").map(decodeURIComponent);
+    if (Object.keys(secrets).length === 0 && user !== undefined) secrets = pass === undefined ? { token: user } : { user, pass };
+    return `${found[1] ?? ""}${found[3] ?? ""}`;
+  });
+  return [clean, secrets];
 }
 
 async function authenticate(creds: string | undefined, nkey: string | undefined): Promise<Authenticator | undefined> {
