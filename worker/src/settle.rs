@@ -84,9 +84,12 @@ impl Executor {
             Settlement::HandBack => return Box::pin(self.hand_back(delivery, job)).await,
         }
         self.steps.at(Step::ResultPublished, &job.task.task_id);
-        delivery.answer(&self.broker, Answer::Done).await;
+        let heard = delivery.answer(&self.broker, Answer::Done).await;
         self.steps.at(Step::Acked, &job.task.task_id);
-        self.remove_body(delivery, settlement).await;
+        // A task that may be delivered again must stay readable.
+        if heard {
+            self.remove_body(delivery, settlement).await;
+        }
         Ok(())
     }
 
@@ -183,9 +186,17 @@ impl Executor {
     }
 
     /// A body that makes no sense now never will: it is kept with the reason, and whoever waits
-    /// gets a failed result.
+    /// gets a failed result. A large body is also gone when the task has ended and was delivered
+    /// once more meanwhile; then there is a result, and nothing to keep.
     pub(crate) async fn bury_unreadable(&self, delivery: &Delivery, reason: &str) {
         let task_id = delivery.stored.fallback_id(&self.broker);
+        let session = &delivery.stored.address.session;
+        if delivery.delivered > 1
+            && let Ok(true) = self.broker.has_result(session, &task_id).await
+        {
+            delivery.answer(&self.broker, Answer::Done).await;
+            return;
+        }
         let error = format!("the task cannot be read: {reason}");
         tracing::warn!(task.id = task_id, subject = delivery.stored.subject, %error, "a task was buried");
         let letter = delivery.stored.dead_letter(task_id.clone(), &error);

@@ -35,10 +35,17 @@ impl Outcome {
         }
     }
 
-    /// The median over the pairs of product divided by floor.
-    pub(crate) fn ratio(&self, of: impl Fn(&Report) -> f64) -> f64 {
+    /// The median over the pairs of product divided by floor. None when the floor's number was
+    /// too small to be seen in every pair, as the CPU time of a few tasks is.
+    pub(crate) fn ratio(&self, of: impl Fn(&Report) -> f64) -> Option<f64> {
         let pairs = self.floor.iter().zip(&self.a3s);
-        median(pairs.map(|(floor, a3s)| of(a3s) / of(floor).max(f64::MIN_POSITIVE)))
+        let seen = pairs.map(|(floor, a3s)| (of(floor), of(a3s)));
+        let mut ratios = seen
+            .filter(|(floor, _)| *floor > 0.0)
+            .map(|(floor, a3s)| a3s / floor)
+            .peekable();
+        ratios.peek()?;
+        Some(median(ratios))
     }
 }
 

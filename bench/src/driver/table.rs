@@ -99,20 +99,23 @@ fn side(name: &str, side: &str, runs: &[Report]) -> Vec<String> {
 }
 
 fn ratios(pair: &Outcome) -> Vec<String> {
-    let of = |what: &dyn Fn(&Report) -> f64| pair.ratio(what);
+    let of = |what: &dyn Fn(&Report) -> f64| match pair.ratio(what) {
+        Some(ratio) => format!("{ratio:.2}"),
+        None => "–".to_owned(),
+    };
     let mut row = vec![
         String::new(),
         "a3s/floor".to_owned(),
-        format!("{:.2}", of(&|r| r.summary.per_second)),
+        of(&|r| r.summary.per_second),
         format!(
-            "{:.2} / {:.2} / {:.2}",
+            "{} / {} / {}",
             of(&|r| r.summary.result_us.p50 as f64),
             of(&|r| r.summary.result_us.p99 as f64),
             of(&|r| r.summary.result_us.p99_9 as f64)
         ),
         String::new(),
     ];
-    row.extend(KINDS.map(|kind| format!("{:.2}", of(&|r| cpu_us(r, kind)))));
+    row.extend(KINDS.map(|kind| of(&|r| cpu_us(r, kind))));
     row
 }
 

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use async_nats::{Client, HeaderMap, Message, Subscriber};
 use bytes::Bytes;
 use futures::{FutureExt, StreamExt};
-use tokio::time::{Instant as TokioInstant, interval, timeout_at};
+use tokio::time::{Instant as TokioInstant, MissedTickBehavior, interval, timeout_at};
 
 use super::wire;
 use crate::load::{Orders, Report};
@@ -125,6 +125,7 @@ impl Submitter {
     async fn paced(&mut self, load: &Load, period: Duration, timings: &mut Timings) -> Result<()> {
         let began = Instant::now();
         let mut ticks = interval(period);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !over(load.until, began, self.next) {
             ticks.tick().await;
             self.slots.clear();

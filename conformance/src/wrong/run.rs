@@ -63,7 +63,10 @@ impl Wrong {
         let (stored, reply, delivered) = self.read(message)?;
         let (task, encoding) = match stored.task(&self.broker).await {
             Ok(read) => read,
-            Err(reason) => return self.unreadable(&stored, &reply, &reason).await,
+            Err(reason) => {
+                let reason = reason.to_string();
+                return self.unreadable(&stored, &reply, &reason).await;
+            }
         };
         let mut job = Job {
             effect: stored.headers.effect_in(task.lane),

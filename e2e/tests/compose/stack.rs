@@ -112,7 +112,7 @@ impl Stack {
             body: r#"{"command_type":"read","payload":{}}"#.into(),
             ..Outgoing::default()
         };
-        let stored = timeout(BOUND, broker.publish(task)).await;
+        let stored = timeout(BOUND, broker.publish(&task)).await;
         stored.expect("an answer").expect("the task is stored");
     }
 

@@ -119,7 +119,7 @@ async fn leave_tasks(server: &Server) {
             body: r#"{"command_type":"read","payload":{"path":"README.md"}}"#.into(),
             ..Outgoing::default()
         };
-        let stored = tokio::time::timeout(Duration::from_secs(30), broker.publish(task)).await;
+        let stored = tokio::time::timeout(Duration::from_secs(30), broker.publish(&task)).await;
         stored.expect("an answer").expect("the task is stored");
     }
 }

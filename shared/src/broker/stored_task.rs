@@ -1,6 +1,8 @@
 //! A task as its stream holds it: read by the worker that gets it delivered, and by those who
 //! clear up after tasks that nobody can finish.
 
+use std::fmt;
+
 use async_nats::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -8,11 +10,22 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::lookup::StoredMessage;
-use super::{Broker, TaskAddress, TaskStream};
+use super::{Broker, BrokerError, TaskAddress, TaskStream};
 use crate::protocol::{
     DEFAULT_TIMEOUT_MS, DeadLetter, Encoding, ExternalTask, TaskBody, TaskHeaders, clock,
     validate_token,
 };
+
+/// Why a task was not read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// It makes no sense, and never will; in words for the dead letter.
+    #[error("{0}")]
+    Never(String),
+    /// Its large body could not be fetched this time.
+    #[error(transparent)]
+    NotNow(BrokerError),
+}
 
 /// A task's message. Its subject and headers are understood; its body may be nonsense.
 #[derive(Debug, Clone)]
@@ -72,28 +85,34 @@ impl StoredTask {
     /// Decodes the task.
     ///
     /// # Errors
-    /// Why it can never be run, in words for the dead letter.
-    pub async fn task(&self, broker: &Broker) -> Result<(ExternalTask, Encoding), String> {
+    /// [`Unread`]: whether it can never be read, or not now.
+    pub async fn task(&self, broker: &Broker) -> Result<(ExternalTask, Encoding), Unread> {
         let body = match &self.headers.blob {
             Some(name) => {
                 let body = Box::pin(broker.get_blob(name)).await;
-                body.map_err(|e| e.to_string())?
+                body.map_err(|error| match error {
+                    BrokerError::Unreadable { .. } => Unread::Never(error.to_string()),
+                    error => Unread::NotNow(error),
+                })?
             }
             None => self.body.clone(),
         };
         let encoding = self.headers.encoding(&body);
-        let body: TaskBody = encoding.decode(&body).map_err(|e| e.to_string())?;
+        let never = |error: &dyn fmt::Display| Unread::Never(error.to_string());
+        let body: TaskBody = encoding.decode(&body).map_err(|e| never(&e))?;
         let TaskAddress { session, lane, .. } = &self.address;
         if let Some(other) = body.session_id.filter(|s| s != session) {
-            return Err(format!(
+            return Err(never(&format_args!(
                 "session_id {other:?} is not the subject's {session:?}"
-            ));
+            )));
         }
         if let Some(other) = body.lane.filter(|l| l != lane) {
-            return Err(format!("lane {other} is not the subject's {lane}"));
+            return Err(never(&format_args!(
+                "lane {other} is not the subject's {lane}"
+            )));
         }
         let task_id = body.task_id.unwrap_or_else(|| self.fallback_id(broker));
-        validate_token("task id", &task_id).map_err(|e| e.to_string())?;
+        validate_token("task id", &task_id).map_err(|e| never(&e))?;
         let timeout_ms = body.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
         let task = ExternalTask {
             task_id,
