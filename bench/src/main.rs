@@ -1,7 +1,7 @@
 //! `a3s-bench`: how fast the product is, against the least that does the same on the broker.
 //!
 //! * [`run`](driver): the driver; `cargo xtask bench` builds what it needs and starts it.
-//! * `floor-submit`, `floor-work`: the floor, on the bare client. [`product`]: the product's
+//! * `floor-submit`, `floor-work`, `floor-fill`: the floor, on the bare client. [`product`]: the product's
 //!   library, with the product's own workers at the other end.
 //! * [`load`]: what both submitters are told, and what they report.
 
@@ -9,11 +9,21 @@ mod driver;
 mod floor;
 mod load;
 mod product;
+#[path = "../../coordinator/src/report/mod.rs"]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "shared with the coordinator's program, which draws more with it"
+)]
+mod report;
 mod usage;
 
 use std::process::ExitCode;
 
 use clap::Parser;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measure A3S Distributed against the least that does the same on the broker
 #[derive(Debug, Parser)]
@@ -25,6 +35,8 @@ enum Role {
     FloorSubmit(load::Orders),
     /// Work with the bare client until killed
     FloorWork(floor::Work),
+    /// Publish a backlog with the bare client
+    FloorFill(floor::Fill),
     /// Submit with the product's library, and report as JSON
     ProductSubmit(load::Orders),
 }
@@ -34,9 +46,10 @@ enum Role {
 async fn main() -> ExitCode {
     let outcome = match Role::parse() {
         Role::Run(run) => run.run().await,
-        Role::FloorSubmit(orders) => report(floor::submit(&orders).await),
+        Role::FloorSubmit(orders) => tell(floor::submit(&orders).await),
         Role::FloorWork(work) => work.run().await,
-        Role::ProductSubmit(orders) => report(product::submit(&orders).await),
+        Role::FloorFill(fill) => fill.run().await,
+        Role::ProductSubmit(orders) => tell(product::submit(&orders).await),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -48,7 +61,7 @@ async fn main() -> ExitCode {
 }
 
 /// Prints what a submitter saw, for the driver to read.
-fn report(report: anyhow::Result<load::Report>) -> anyhow::Result<()> {
+fn tell(report: anyhow::Result<load::Report>) -> anyhow::Result<()> {
     println!("{}", serde_json::to_string(&report?)?);
     Ok(())
 }

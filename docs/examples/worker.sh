@@ -1,10 +1,12 @@
 #!/bin/sh
 # A worker in shell, with the nats CLI and jq: takes JSON tasks of the Query lane of pool `shell`
-# and answers `echo` with its payload. It shows the order of things. It renews no lease and claims
-# nothing, so it is for idempotent tasks that end within ack_wait; and it runs them one by one.
+# (or $A3S_POOL) and answers `echo` with its payload. It shows the order of things. It renews no
+# lease and claims nothing, so it is for idempotent tasks that end within ack_wait; and it runs them
+# one by one.
 set -u
-stream=A3S_TASKS lane=query pool=shell
-consumer=pool-$pool-$lane
+stream=A3S_TASKS lane=query pool=${A3S_POOL:-shell}
+consumer=pool-$pool-$lane filter=a3s.*.$lane.$pool
+[ "$pool" != default ] || filter=a3s.*.$lane # the pool of those who name none
 deliveries=$(mktemp)
 trap 'rm -f "$deliveries"' EXIT
 trap 'exit 0' INT TERM
@@ -25,7 +27,7 @@ run() {
 }
 
 nats consumer info "$stream" "$consumer" >/dev/null 2>&1 ||
-    nats consumer add "$stream" "$consumer" --filter "a3s.*.$lane.$pool" --pull --deliver all \
+    nats consumer add "$stream" "$consumer" --filter "$filter" --pull --deliver all \
         --ack explicit --wait 15s --max-deliver 100 --max-pending=-1 --max-waiting 10000 \
         --defaults >/dev/null
 

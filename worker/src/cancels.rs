@@ -6,12 +6,17 @@ use std::sync::Arc;
 use a3s_shared::broker::{Broker, BrokerError, Cancelled};
 use a3s_shared::protocol::{CancelMarker, Encoding};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::oneshot;
 
 /// Markers that are remembered. Older ones are asked for when their task is redelivered.
 const REMEMBERED: usize = 100_000;
 
-type Key = (String, String);
+/// `<session>.<task id>`: neither has a dot.
+type Key = Arc<str>;
+
+fn key(session: &str, task_id: &str) -> Key {
+    [session, ".", task_id].concat().into()
+}
 
 /// The cancel markers that the worker knows, and the running tasks that want to hear of new ones.
 #[derive(Debug, Clone, Default)]
@@ -21,7 +26,7 @@ pub(crate) struct Cancels(Arc<Mutex<Known>>);
 struct Known {
     markers: HashMap<Key, CancelMarker>,
     order: VecDeque<Key>,
-    running: HashMap<Key, watch::Sender<bool>>,
+    running: HashMap<Key, oneshot::Sender<()>>,
 }
 
 /// Tells a running task of its cancellation; dropping it ends the interest.
@@ -29,7 +34,7 @@ struct Known {
 pub(crate) struct Interest {
     cancels: Cancels,
     key: Key,
-    signal: watch::Receiver<bool>,
+    signal: oneshot::Receiver<()>,
 }
 
 impl Cancels {
@@ -64,16 +69,24 @@ impl Cancels {
 
     /// The marker of a task, if it has one.
     pub(crate) fn marker(&self, session: &str, task_id: &str) -> Option<CancelMarker> {
-        let key = (session.to_owned(), task_id.to_owned());
-        self.0.lock().markers.get(&key).cloned()
+        let known = self.0.lock();
+        if known.markers.is_empty() {
+            return None;
+        }
+        known.markers.get(&key(session, task_id)).cloned()
     }
 
     /// Interest in the cancellation of a task that starts now.
     pub(crate) fn interest(&self, session: &str, task_id: &str) -> Interest {
-        let key = (session.to_owned(), task_id.to_owned());
+        let key = key(session, task_id);
         let mut known = self.0.lock();
-        let (sender, signal) = watch::channel(known.markers.contains_key(&key));
-        known.running.insert(key.clone(), sender);
+        let (sender, signal) = oneshot::channel();
+        if !known.markers.is_empty() && known.markers.contains_key(&key) {
+            // The receiver is right here.
+            let _ = sender.send(());
+        } else {
+            known.running.insert(Arc::clone(&key), sender);
+        }
         drop(known);
         Interest {
             cancels: self.clone(),
@@ -83,14 +96,15 @@ impl Cancels {
     }
 
     fn note(&self, cancelled: Cancelled) {
-        let key = (cancelled.session, cancelled.task_id);
+        let key = key(&cancelled.session, &cancelled.task_id);
         let mut known = self.0.lock();
-        if let Some(running) = known.running.get(&key) {
-            running.send_replace(true);
+        if let Some(running) = known.running.remove(&key) {
+            // It may have ended just now.
+            let _ = running.send(());
         }
         if known
             .markers
-            .insert(key.clone(), cancelled.marker)
+            .insert(Arc::clone(&key), cancelled.marker)
             .is_none()
         {
             known.order.push_back(key);
@@ -106,7 +120,7 @@ impl Cancels {
 impl Interest {
     /// Resolves when the task is cancelled.
     pub(crate) async fn cancelled(&mut self) {
-        if self.signal.wait_for(|set| *set).await.is_err() {
+        if (&mut self.signal).await.is_err() {
             std::future::pending::<()>().await;
         }
     }

@@ -1,11 +1,12 @@
 //! What a tool is given beside its task: where it works, when to stop, where to print.
 
 use std::fmt;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, OnceLock};
 
 use a3s_shared::protocol::{ErrorKind, clock};
 use bytes::Bytes;
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
 use crate::workspace::Workspace;
@@ -24,7 +25,42 @@ pub enum StopReason {
 }
 
 /// Takes a piece of output to whoever watches, without waiting.
-pub type ShowOutput = Box<dyn Fn(Bytes) + Send + Sync>;
+pub type ShowOutput = Arc<dyn Fn(Bytes) + Send + Sync>;
+
+/// Tells a running tool to stop, once. Clones are the same one.
+#[derive(Debug, Clone, Default)]
+pub struct Stop(Arc<Told>);
+
+#[derive(Debug, Default)]
+struct Told {
+    reason: OnceLock<StopReason>,
+    changed: Notify,
+}
+
+impl Stop {
+    /// Tells it. The first reason stays.
+    pub fn tell(&self, reason: StopReason) {
+        if self.0.reason.set(reason).is_ok() {
+            self.0.changed.notify_waiters();
+        }
+    }
+
+    fn reason(&self) -> Option<StopReason> {
+        self.0.reason.get().copied()
+    }
+
+    async fn told(&self) -> StopReason {
+        loop {
+            // Registered before the look, so that nothing is missed in between.
+            let mut changed = pin!(self.0.changed.notified());
+            changed.as_mut().enable();
+            if let Some(reason) = self.reason() {
+                return reason;
+            }
+            changed.await;
+        }
+    }
+}
 
 impl StopReason {
     /// The kind of error that a result has which was cut short for this reason. `None`: nobody
@@ -55,8 +91,8 @@ impl fmt::Display for StopReason {
 pub struct ToolContext {
     workspace: Arc<Workspace>,
     deadline_ms: u64,
-    stop: watch::Receiver<Option<StopReason>>,
-    output: Option<Arc<ShowOutput>>,
+    stop: Stop,
+    output: Option<ShowOutput>,
 }
 
 impl ToolContext {
@@ -65,14 +101,14 @@ impl ToolContext {
     pub fn new(
         workspace: Arc<Workspace>,
         deadline_ms: u64,
-        stop: watch::Receiver<Option<StopReason>>,
+        stop: Stop,
         output: Option<ShowOutput>,
     ) -> Self {
         Self {
             workspace,
             deadline_ms,
             stop,
-            output: output.map(Arc::new),
+            output,
         }
     }
 
@@ -92,26 +128,18 @@ impl ToolContext {
     /// Whether the tool must stop; for loops that cannot await.
     #[must_use]
     pub fn is_stopped(&self) -> bool {
-        self.stop.borrow().is_some()
+        self.stop.reason().is_some()
     }
 
     /// Why the tool must stop; `None` while it may go on.
     #[must_use]
     pub fn stop_reason(&self) -> Option<StopReason> {
-        *self.stop.borrow()
+        self.stop.reason()
     }
 
     /// Resolves when the tool must stop, and says why. Never resolves otherwise.
     pub async fn stopped(&self) -> StopReason {
-        let mut stop = self.stop.clone();
-        loop {
-            if let Some(reason) = *stop.borrow_and_update() {
-                return reason;
-            }
-            if stop.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
+        self.stop.told().await
     }
 
     /// Shows a piece of output to whoever watches the task now. Never waits: what nobody can

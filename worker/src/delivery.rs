@@ -48,26 +48,28 @@ impl Delivery {
         let address = broker.names().parse_task(&message.subject)?;
         let reply = message.reply.clone()?;
         let subject = message.subject.to_string();
-        let body = message.payload.clone();
-        let raw_headers = message.headers.clone().unwrap_or_default();
         let context = broker.jetstream().clone();
         let message = async_nats::jetstream::Message { message, context };
         let info = message.info().ok()?;
         let published = info.published.unix_timestamp_nanos() / 1_000_000;
+        let (stream, sequence) = (info.stream.to_owned(), info.stream_sequence);
+        let delivered = u64::try_from(info.delivered).unwrap_or(1).max(1);
+        let message = message.message;
+        let raw_headers = message.headers.unwrap_or_default();
         Some(Self {
             stored: StoredTask {
                 headers: TaskHeaders::read(|name| {
                     raw_headers.get(name).map(async_nats::HeaderValue::as_str)
                 }),
-                stream: info.stream.to_owned(),
-                sequence: info.stream_sequence,
+                stream,
+                sequence,
                 stored_at_ms: u64::try_from(published).unwrap_or_default(),
                 address,
                 subject,
                 raw_headers,
-                body,
+                body: message.payload,
             },
-            delivered: u64::try_from(info.delivered).unwrap_or(1).max(1),
+            delivered,
             received: Instant::now(),
             reply,
         })

@@ -20,7 +20,7 @@ use tokio::time::{sleep_until, timeout};
 
 use crate::answers;
 use crate::cancels::{Cancels, Interest};
-use crate::context::{StopReason, ToolContext};
+use crate::context::{Stop, StopReason, ToolContext};
 use crate::delivery::Delivery;
 use crate::judge::{Job, Settlement, attempt_of, conclude, judge};
 use crate::lease::Lease;
@@ -53,7 +53,7 @@ impl Executor {
         let lease = Lease::new(&self.broker, &delivery, self.ack_wait);
         let mut job = match self.job(&delivery).await {
             Ok(job) => job,
-            Err(reason) => return self.bury_unreadable(&delivery, &reason).await,
+            Err(reason) => return Box::pin(self.bury_unreadable(&delivery, &reason)).await,
         };
         self.steps.at(Step::Pulled, &job.task.task_id);
         let settlement = match self.examine(&delivery, &mut job).await {
@@ -92,11 +92,15 @@ impl Executor {
         let (session, id) = (&job.task.session_id, &job.task.task_id);
         let mut marker = self.cancels.marker(session, id);
         if delivery.delivered > 1 {
-            let (done, record, cancelled) = tokio::try_join!(
-                self.broker.has_result(session, id),
-                self.broker.record(session, id),
-                self.broker.is_cancelled(session, id),
-            )?;
+            // Boxed, as all that is rare here: the future of every task is moved about.
+            let past = async {
+                tokio::try_join!(
+                    self.broker.has_result(session, id),
+                    self.broker.record(session, id),
+                    self.broker.is_cancelled(session, id),
+                )
+            };
+            let (done, record, cancelled) = Box::pin(past).await?;
             if done {
                 return Ok(Some(Settlement::Acknowledge));
             }
@@ -122,7 +126,7 @@ impl Executor {
             return Settlement::Withhold;
         }
         if job.effect == Effect::Once
-            && let Some(settlement) = self.claim(job).await
+            && let Some(settlement) = Box::pin(self.claim(job)).await
         {
             return settlement;
         }
@@ -193,10 +197,10 @@ impl Executor {
         lease: &Lease<'_>,
     ) -> (Option<Verdict>, Option<StopReason>) {
         let mut interest = self.cancels.interest(&task.session_id, &task.task_id);
-        let (stop, stopped) = watch::channel(None);
+        let stop = Stop::default();
         let show = self.progress.of(&task.session_id, &task.task_id);
         let workspace = Arc::clone(&self.workspace);
-        let context = ToolContext::new(workspace, task.deadline_ms, stopped, Some(show));
+        let context = ToolContext::new(workspace, task.deadline_ms, stop.clone(), Some(show));
         let deadline = context.deadline();
         let run = AssertUnwindSafe(tool.run(task, &context)).catch_unwind();
         tokio::pin!(run);
@@ -207,7 +211,7 @@ impl Executor {
             reason = self.stop_reason(task, &mut interest, lease) => reason,
             () = sleep_until(deadline) => StopReason::Deadline,
         };
-        stop.send_replace(Some(reason));
+        stop.tell(reason);
         let verdict = timeout(STOP_GRACE, run).await.ok();
         (
             verdict.map(|v| v.unwrap_or_else(|_| panicked())),

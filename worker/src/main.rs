@@ -8,6 +8,9 @@ use a3s_worker::worker::Worker;
 use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The broker was not reachable, or refused something that the worker needs.
 const BROKER: u8 = 3;
 /// What was typed makes no sense.

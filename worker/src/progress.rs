@@ -1,5 +1,7 @@
 //! Partial output of running tools, shown to whoever watches. Best effort and bounded.
 
+use std::sync::Arc;
+
 use a3s_shared::broker::Broker;
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -53,7 +55,7 @@ impl ProgressPump {
         let subject = self.broker.names().output(session, task_id);
         let sender = self.sender.clone();
         let number = Mutex::new(0);
-        Box::new(move |chunk: Bytes| {
+        Arc::new(move |chunk: Bytes| {
             let chunk = chunk.slice(..chunk.len().min(MAX_CHUNK));
             let mut number = number.lock();
             *number += 1;

@@ -181,7 +181,6 @@ impl Puller {
             None => json!({ "batch": pull.batch, "no_wait": true }),
             Some(wait) => json!({
                 "batch": pull.batch,
-                "no_wait": wait.one_shot,
                 "expires": wait.expires.as_nanos(),
                 "idle_heartbeat": wait.heartbeat.unwrap_or_default().as_nanos(),
             }),

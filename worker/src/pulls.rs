@@ -4,10 +4,11 @@
 //! and only when all are empty leaves one waiting pull at each (an armed pull). So a lower lane is
 //! never asked while a higher one may hold something. There is at most one pull a lane.
 //!
-//! An armed pull is one-shot: the broker answers it with what there is as soon as there is
-//! something, and ends it. The lane that brought the last task (the hot one) asks for as many as
-//! are free, the others for one, so that a busy lane costs one request for many tasks, and still
-//! at most one surplus task for each other lane can arrive when the slots are taken meanwhile.
+//! The lane that brought the last task (the hot one) asks for as many as are free, the others for
+//! one, so that a busy lane costs one request for many tasks. What one lane has asked for, another
+//! does not ask for again, except for one task at a time: a lane is never shut out. So a surplus
+//! of one task for each lane can arrive when the slots are taken meanwhile, and a larger one only
+//! when a lane that was hot a second ago comes back while others have taken its slots.
 //!
 //! An own lane has a cap on unacknowledged tasks, and a sweep of a saturated consumer is never
 //! answered. There the waiting pull of one alone is used, and a message of a lower lane is held
@@ -53,8 +54,6 @@ pub(crate) struct Wait {
     pub(crate) expires: Duration,
     /// How often the broker says that it still waits.
     pub(crate) heartbeat: Option<Duration>,
-    /// Whether it ends as soon as it has brought what there is.
-    pub(crate) one_shot: bool,
 }
 
 /// What a status message says.
@@ -131,6 +130,10 @@ impl Pulls {
             let (lane, state) = self.lanes[index];
             let room = free(lane);
             if room == 0 {
+                // Nothing will wait there, so nobody hears what comes meanwhile.
+                if state == State::Empty {
+                    self.lanes[index].1 = State::Unknown;
+                }
                 continue;
             }
             match state {
@@ -290,14 +293,12 @@ impl Pulls {
             let wait = Wait {
                 expires: HOT_EXPIRES,
                 heartbeat: None,
-                one_shot: true,
             };
             (wait, HOT_EXPIRES + SWEEP_LOST_AFTER)
         } else {
             let wait = Wait {
                 expires: EXPIRES,
                 heartbeat: Some(HEARTBEAT),
-                one_shot: false,
             };
             (wait, DEAF_AFTER)
         };
@@ -384,7 +385,6 @@ mod tests {
         pulls.status(Query, sweep.id, Status::Empty, now);
         let hot = pulls.plan(now, |_| 4);
         assert_eq!(lanes(&hot), [(Query, 4, true)]);
-        assert!(hot[0].wait.is_some_and(|wait| wait.one_shot));
         pulls.arrived(Query);
         assert!(pulls.plan(now, |_| 3).is_empty(), "more may follow");
         pulls.status(Query, hot[0].id, Status::Empty, now);
@@ -432,6 +432,18 @@ mod tests {
         assert!(pulls.plan(now, |_| 0).is_empty());
         let control_only = pulls.plan(now, |lane| usize::from(lane == Control));
         assert_eq!(lanes(&control_only), [(Control, 1, false)]);
+    }
+
+    #[test]
+    fn a_lane_that_was_empty_when_the_last_slot_went_is_asked_first_when_one_returns() {
+        let (mut pulls, now) = (Pulls::new(vec![Query, Execute], false), Instant::now());
+        let query = pulls.plan(now, |_| 1)[0];
+        pulls.status(Query, query.id, Status::Empty, now);
+        assert_eq!(lanes(&pulls.plan(now, |_| 1)), [(Execute, 1, false)]);
+        pulls.arrived(Execute);
+        assert!(pulls.plan(now, |_| 0).is_empty());
+        let later = now + EXPIRES;
+        assert_eq!(lanes(&pulls.plan(later, |_| 1)), [(Query, 1, false)]);
     }
 
     #[test]

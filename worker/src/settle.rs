@@ -72,16 +72,16 @@ impl Executor {
             Settlement::Acknowledge => {}
             Settlement::Answer(result) => self.store(job, result.clone()).await?,
             Settlement::Bury(error) => {
-                self.broker.bury(&letter(delivery, job, error)).await?;
+                Box::pin(self.broker.bury(&letter(delivery, job, error))).await?;
                 self.store(job, answers::given_up(error)).await?;
             }
             Settlement::Again { error, delay } => {
-                self.note_attempt(job, error).await?;
+                Box::pin(self.note_attempt(job, error)).await?;
                 self.tell_retry(job, error, *delay);
                 delivery.answer(&self.broker, Answer::Again(*delay)).await;
                 return Ok(());
             }
-            Settlement::HandBack => return self.hand_back(delivery, job).await,
+            Settlement::HandBack => return Box::pin(self.hand_back(delivery, job)).await,
         }
         self.steps.at(Step::ResultPublished, &job.task.task_id);
         delivery.answer(&self.broker, Answer::Done).await;
@@ -220,7 +220,7 @@ impl Executor {
             return;
         }
         if let Some(name) = &delivery.stored.headers.blob
-            && let Err(error) = self.broker.remove_blob(name).await
+            && let Err(error) = Box::pin(self.broker.remove_blob(name)).await
         {
             tracing::debug!(%error, "a body stays until its time is over");
         }

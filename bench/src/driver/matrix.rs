@@ -22,7 +22,7 @@ pub(crate) struct Cell {
 }
 
 /// The base point.
-fn base() -> Cell {
+pub(super) fn base() -> Cell {
     Cell {
         name: String::new(),
         in_flight: 64,
@@ -62,4 +62,13 @@ pub(crate) fn cells(quick: bool) -> Vec<Cell> {
         cells.push(cell("10000 sessions", |c| c.sessions = 10_000));
     }
     cells
+}
+
+/// The backlogs that workers are to drain.
+pub(crate) fn backlogs(quick: bool) -> &'static [u64] {
+    if quick {
+        &[10_000, 100_000]
+    } else {
+        &[10_000, 100_000, 1_000_000]
+    }
 }

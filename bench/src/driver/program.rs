@@ -14,6 +14,9 @@ use tokio::time::{sleep, timeout};
 /// What a worker says when it pulls; the floor's says the same.
 const READY: &str = "ready for tasks";
 
+/// What a worker says that is worth repeating here.
+const TROUBLE: [&str; 2] = ["WARN", "rror"];
+
 /// How long a worker may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(30);
 
@@ -46,17 +49,33 @@ pub(crate) fn command(name: &str) -> Result<Command> {
     Ok(command)
 }
 
+/// Runs a program to its end. What it printed; what it said to standard error is ours to see.
+pub(crate) async fn finish(mut command: Command) -> Result<Vec<u8>> {
+    command.stdout(Stdio::piped());
+    let child = spawn_bound(command)?;
+    let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await??;
+    if !ended.status.success() {
+        bail!(
+            "a submitter failed ({}); see what it said above",
+            ended.status
+        );
+    }
+    Ok(ended.stdout)
+}
+
 /// A worker that runs. Killed on drop, and with this process.
 #[derive(Debug)]
-pub(crate) struct Worker(Child);
+pub(crate) struct Worker {
+    child: Child,
+    told: Option<oneshot::Receiver<()>>,
+}
 
 impl Worker {
-    /// Starts one and waits until it pulls.
-    pub(crate) async fn start(mut command: Command) -> Result<Self> {
+    /// Starts one.
+    pub(crate) fn spawn(mut command: Command) -> Result<Self> {
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = spawn_bound(command)?;
         let stderr = child.stderr.take().context("stderr is piped")?;
-        let worker = Self(child);
         let (tell, told) = oneshot::channel();
         // Reads to the end: a full pipe would stop the worker.
         std::thread::spawn(move || {
@@ -64,13 +83,29 @@ impl Worker {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 if line.contains(READY) {
                     tell.take().map(|tell| tell.send(()));
-                } else if tell.is_some() || line.contains("rror") {
+                } else if tell.is_some() || TROUBLE.iter().any(|word| line.contains(word)) {
                     eprintln!("  {line}");
                 }
             }
         });
+        let told = Some(told);
+        Ok(Self { child, told })
+    }
+
+    /// Starts one and waits until it pulls.
+    pub(crate) async fn start(command: Command) -> Result<Self> {
+        let mut worker = Self::spawn(command)?;
+        worker.ready().await?;
+        Ok(worker)
+    }
+
+    /// Waits until it pulls.
+    pub(crate) async fn ready(&mut self) -> Result<()> {
+        let Some(told) = self.told.take() else {
+            return Ok(());
+        };
         match timeout(READY_WITHIN, told).await {
-            Ok(Ok(())) => Ok(worker),
+            Ok(Ok(())) => Ok(()),
             Ok(Err(_)) => bail!("a worker ended at its start; see what it said above"),
             Err(_) => bail!("a worker was not ready within {READY_WITHIN:?}"),
         }
@@ -78,7 +113,7 @@ impl Worker {
 
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
-        self.0.id()
+        self.child.id()
     }
 
     /// Asks it to finish, and waits until it has.
@@ -87,7 +122,7 @@ impl Worker {
             kill_process(pid, Signal::TERM)?;
         }
         let ended = async {
-            while self.0.try_wait()?.is_none() {
+            while self.child.try_wait()?.is_none() {
                 sleep(LOOK_EVERY).await;
             }
             anyhow::Ok(())
@@ -99,7 +134,7 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }

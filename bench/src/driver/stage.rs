@@ -6,6 +6,8 @@ use a3s_shared::broker::{Broker, Settings, TaskStream};
 use a3s_shared::runtime::locate::locate;
 use a3s_shared::runtime::nats_server::{Launch, NatsServer};
 use anyhow::{Result, bail};
+use async_nats::Subscriber;
+use async_nats::jetstream::stream::State;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
@@ -14,6 +16,12 @@ const SETTLED_WITHIN: Duration = Duration::from_secs(30);
 
 /// How often unsettled tasks are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(10);
+
+/// How long a backlog may take. One of a million takes half a minute on a quiet machine.
+const DRAINED_WITHIN: Duration = Duration::from_secs(600);
+
+/// How often a backlog is looked at: seldom, because the answer costs the server time.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// A server, with the streams of the product.
 pub(crate) struct Stage {
@@ -91,7 +99,44 @@ impl Stage {
         Ok(())
     }
 
-    async fn state(&self, stream: &str) -> Result<async_nats::jetstream::stream::State> {
+    /// Waits until so many results are stored. The time from the first to the last of them, on the
+    /// broker's own clock.
+    pub(crate) async fn results_in(&self, tasks: u64) -> Result<Duration> {
+        let began = Instant::now();
+        let results = self.broker.names().results();
+        loop {
+            let state = self.state(&results).await?;
+            if state.messages >= tasks {
+                let took = state.last_timestamp - state.first_timestamp;
+                return Ok(took.try_into()?);
+            }
+            if began.elapsed() > DRAINED_WITHIN {
+                bail!(
+                    "{} of {tasks} tasks are done after {DRAINED_WITHIN:?}",
+                    state.messages
+                );
+            }
+            sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// The next pull of any worker, from when this returned on.
+    pub(crate) async fn next_pull(&self) -> Result<Subscriber> {
+        let queue = self.broker.names().tasks(TaskStream::Pool);
+        let pulls = self
+            .broker
+            .api_subject(&format!("CONSUMER.MSG.NEXT.{queue}.*"));
+        let heard = self.broker.client().subscribe(pulls).await?;
+        self.broker.client().flush().await?;
+        Ok(heard)
+    }
+
+    /// The server's version.
+    pub(crate) fn server_version(&self) -> String {
+        self.broker.client().server_info().version
+    }
+
+    async fn state(&self, stream: &str) -> Result<State> {
         let handle = self.broker.jetstream().get_stream_no_info(stream).await?;
         Ok(handle.get_info().await?.state)
     }

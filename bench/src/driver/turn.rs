@@ -1,10 +1,9 @@
 //! One turn: floor or product, once.
 
 use std::fmt;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use a3s_shared::runtime::child::spawn_bound;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::matrix::Cell;
@@ -42,7 +41,8 @@ pub(crate) async fn run(stage: &Stage, side: Side, cell: &Cell, seconds: f64) ->
     for _ in 0..cell.workers {
         workers.push(start_worker(stage, side, cell).await?);
     }
-    let report = submit(submitter(stage, side, cell, seconds, &workers)?).await?;
+    let output = program::finish(submitter(stage, side, cell, seconds, &workers)?).await?;
+    let report: Report = serde_json::from_slice(&output)?;
     let settled = stage.settle(report.submitted).await;
     settled.with_context(|| format!("{side}, {}", cell.name))?;
     for worker in workers {
@@ -51,8 +51,15 @@ pub(crate) async fn run(stage: &Stage, side: Side, cell: &Cell, seconds: f64) ->
     Ok(report)
 }
 
-/// Starts a worker of one side, with as many slots as the other side's would have.
+/// Starts a worker of one side and waits until it pulls.
 pub(crate) async fn start_worker(stage: &Stage, side: Side, cell: &Cell) -> Result<Worker> {
+    let mut worker = spawn_worker(stage, side, cell)?;
+    worker.ready().await?;
+    Ok(worker)
+}
+
+/// Starts a worker of one side, with as many slots as the other side's would have.
+pub(crate) fn spawn_worker(stage: &Stage, side: Side, cell: &Cell) -> Result<Worker> {
     let slots = cell.in_flight.max(SLOTS).to_string();
     let mut command;
     match side {
@@ -65,7 +72,7 @@ pub(crate) async fn start_worker(stage: &Stage, side: Side, cell: &Cell) -> Resu
             command.args(["--nats-url", stage.url(), "--concurrency", &slots]);
         }
     }
-    Worker::start(command).await
+    Worker::spawn(command)
 }
 
 fn submitter(
@@ -93,17 +100,4 @@ fn submitter(
         command.arg(format!("--watch=worker={}", worker.pid()));
     }
     Ok(command)
-}
-
-async fn submit(mut command: Command) -> Result<Report> {
-    command.stdout(Stdio::piped());
-    let child = spawn_bound(command)?;
-    let ended = tokio::task::spawn_blocking(move || child.wait_with_output()).await??;
-    if !ended.status.success() {
-        bail!(
-            "the submitter failed ({}); see what it said above",
-            ended.status
-        );
-    }
-    Ok(serde_json::from_slice(&ended.stdout)?)
 }

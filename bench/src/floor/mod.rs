@@ -5,11 +5,14 @@
 //! the broker, and only then is the task acknowledged, by a request. Nothing else: no lanes, no
 //! deadlines, no leases, no decoding. Written for speed, with the bare client on one thread.
 //!
-//! `submit` and `work` are its two programs; `wire` is what they agree on.
+//! `submit` and `work` are its two programs, `fill` makes a backlog for the second; `wire` is what
+//! they agree on.
 
+mod fill;
 mod submit;
 mod wire;
 mod work;
 
+pub(crate) use fill::Fill;
 pub(crate) use submit::submit;
 pub(crate) use work::Work;

@@ -37,7 +37,7 @@ pub(super) fn task_headers(encoding: Encoding) -> HeaderMap {
         traceparent: None,
         blob: None,
     };
-    map(common.pairs())
+    map(common.into_pairs())
 }
 
 /// The headers of a result.

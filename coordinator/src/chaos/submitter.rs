@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use a3s_coordinator::{Coordinator, Session, SessionQueueConfig, TaskError};
+use a3s_coordinator::{Coordinator, Session, SessionQueueConfig};
 use a3s_shared::protocol::{Event, EventKind, clock};
 use anyhow::{Context as _, Result};
 use tokio::sync::broadcast::{self, error::RecvError};
@@ -152,12 +152,8 @@ impl Client {
                 .journal
                 .note(&Submit::Ended(View::of(&result, now())))
                 .await?),
-            Err(error) => self.no_outcome(&task, &error).await,
+            Err(error) => self.trouble(&task, &error.to_string()).await,
         }
-    }
-
-    async fn no_outcome(&self, task: &str, error: &TaskError) -> Result<()> {
-        self.trouble(task, &error.to_string()).await
     }
 
     async fn trouble(&self, task: &str, error: &str) -> Result<()> {

@@ -43,7 +43,7 @@ impl Listener {
                 while let Some(result) = feed.next().await {
                     told.fetch_add(1, Ordering::Relaxed);
                     let view = View::of(&result, clock::local_now_ms());
-                    if journal.note(&view).await.is_err() {
+                    if journal.note_soon(&view).await.is_err() {
                         return;
                     }
                 }

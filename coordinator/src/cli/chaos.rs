@@ -23,6 +23,7 @@ use crate::chaos::summary::Summary;
 use crate::chaos::supervisor::{Ended, Setting, prepare, supervise};
 
 use super::app::Globals;
+use super::duration::milliseconds;
 use super::failure::{DONE, FAILED, Failure, INTERRUPTED};
 use super::local_workers::{PROGRAM, find};
 use super::output::{Output, Progress};
@@ -70,7 +71,7 @@ pub(crate) struct Chaos {
     workers: u32,
 
     /// Tasks that are under way at a time
-    #[arg(long, value_name = "C", env = "A3S_CHAOS_CONCURRENCY", default_value_t = 32, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    #[arg(long, value_name = "C", env = "A3S_CHAOS_CONCURRENCY", default_value_t = 96, value_parser = clap::value_parser!(u32).range(1..=4096))]
     concurrency: u32,
 
     /// Also start this worker, with NATS_URL, A3S_WORKER_ID, A3S_WORKSPACE, A3S_CONCURRENCY and
@@ -142,9 +143,10 @@ impl Chaos {
             server,
             coordinator,
             join,
+            lease,
             version,
         } = stand;
-        let (run, faults) = self.planned(server.is_some());
+        let (run, faults) = self.planned(server.is_some(), lease);
         prepare(dir, &run).map_err(Failure::broker)?;
         let progress = Progress::new(Some(run.tasks), "results", self.json);
         if !self.json {
@@ -171,19 +173,20 @@ impl Chaos {
     }
 
     /// What is asked for, and what is to be broken meanwhile.
-    fn planned(&self, owns_server: bool) -> (Run, Vec<Fault>) {
+    fn planned(&self, owns_server: bool, lease: Duration) -> (Run, Vec<Fault>) {
         let seed = self.seed.unwrap_or_else(|| rand::random::<u32>().into());
         let seconds = self
             .minutes
             .map_or(f64::from(self.tasks) / TASKS_A_SECOND, |m| m * 60.0);
-        let span_ms = Duration::from_secs_f64(seconds).as_millis();
+        let span_ms = milliseconds(Duration::from_secs_f64(seconds));
         let run = Run {
             name: format!("chaos-{seed}-{}", Self::suffix()),
             seed,
             tasks: self.tasks as usize,
             concurrency: self.concurrency as usize,
-            span_ms: u64::try_from(span_ms).unwrap_or(u64::MAX),
+            span_ms,
             began_ms: clock::local_now_ms(),
+            lease_ms: milliseconds(lease),
         };
         let mut harms = match self.faults.is_empty() {
             true => Harm::value_variants().to_vec(),
@@ -304,6 +307,8 @@ struct Stand {
     server: Option<Server>,
     coordinator: Coordinator,
     join: Vec<(String, String)>,
+    /// How long a lease lasts that nobody renews, where the run makes the consumers.
+    lease: Duration,
     version: String,
 }
 
@@ -338,6 +343,7 @@ impl Stand {
         ];
         join.extend(more.map(|(name, value)| (name.to_owned(), value)));
         let version = connection.client.server_info().version;
+        let lease = settings.ack_wait;
         let coordinator = Coordinator::start(connection, settings)
             .await
             .map_err(Failure::broker)?;
@@ -345,6 +351,7 @@ impl Stand {
             server,
             coordinator,
             join,
+            lease,
             version,
         })
     }

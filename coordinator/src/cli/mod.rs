@@ -8,6 +8,7 @@
 
 mod app;
 mod batch;
+mod bench;
 mod chaos;
 mod dlq;
 mod duration;
@@ -84,6 +85,7 @@ enum Verb {
     Watch(watch::Watch),
     Dlq(dlq::Dlq),
     Chaos(chaos::Chaos),
+    Bench(bench::Bench),
 }
 
 /// Does what the command line says; the result is the exit status.
@@ -107,6 +109,7 @@ pub(crate) async fn run(cli: Cli) -> u8 {
         Verb::Watch(verb) => (verb.run(globals).await, None),
         Verb::Dlq(verb) => (verb.run(globals).await, None),
         Verb::Chaos(verb) => (verb.run(globals).await, None),
+        Verb::Bench(verb) => (verb.run(globals).await, None),
     };
     outcome.unwrap_or_else(|failure| report(&failure, other))
 }

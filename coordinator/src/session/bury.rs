@@ -33,7 +33,7 @@ impl Core {
             reply_to: Some(self.hub.broker.names().result(&self.id, &task.task_id)),
             ..TaskHeaders::read(|_| None)
         };
-        let headers = headers.pairs().into_iter();
+        let headers = headers.into_pairs().into_iter();
         DeadLetter {
             task_id: task.task_id.clone(),
             session_id: task.session_id.clone(),

@@ -93,7 +93,7 @@ impl Core {
     }
 
     /// A started task ended: its slot is free, its waiter has the answer, the world knows.
-    fn finish(self: &Arc<Self>, job: Job, answer: Answer, told: bool) {
+    fn finish(self: &Arc<Self>, job: Box<Job>, answer: Answer, told: bool) {
         self.release(&job);
         self.settle(job, answer, told);
         self.pump();
@@ -114,7 +114,7 @@ impl Core {
     }
 
     /// Tells how a task that holds no slot ended.
-    pub(super) fn settle(&self, job: Job, answer: Answer, told: bool) {
+    pub(super) fn settle(&self, job: Box<Job>, answer: Answer, told: bool) {
         if let Ok(result) = &answer {
             self.tell_end(&job, result, told);
         }
@@ -127,10 +127,19 @@ impl Core {
                 metrics.count(lane, Count::Retried, retries);
                 metrics.ended(lane, result.outcome(), job.submitted.elapsed());
             }
-            self.outstanding.send_replace(state.outstanding.len());
+            self.note_outstanding(state.outstanding.len());
         }
         // Who submitted it may have stopped waiting.
         let _ = job.answer.send(answer);
+    }
+
+    /// Notes how many tasks have no outcome. Who waits for that waits for none to be left, and is
+    /// woken only then.
+    pub(super) fn note_outstanding(&self, now: usize) {
+        self.outstanding.send_if_modified(|left| {
+            *left = now;
+            now == 0
+        });
     }
 
     /// Where a task's events are heard, when nobody else tells them.
@@ -143,12 +152,13 @@ impl Core {
 }
 
 /// Runs a task that has left the queue, to its end.
-async fn run(core: Arc<Core>, mut job: Job) {
+async fn run(core: Arc<Core>, mut job: Box<Job>) {
     job.room = None;
     let to_host = matches!(job.how, How::External) && core.state.lock().host.is_pulling();
     let (job, end) = match job.how {
-        How::Internal | How::Hybrid | How::Callback(_) => local::run(&core, job).await,
-        How::External if to_host => host::run(&core, job).await,
+        // Boxed, so that a task that goes to a worker does not carry their size about.
+        How::Internal | How::Hybrid | How::Callback(_) => Box::pin(local::run(&core, job)).await,
+        How::External if to_host => Box::pin(host::run(&core, job)).await,
         How::External => {
             core.note_published(&job);
             external::run(&core, job).await
@@ -163,7 +173,7 @@ async fn run(core: Arc<Core>, mut job: Job) {
 
 impl Core {
     /// Puts a task back at the end of its lane.
-    fn again(self: &Arc<Self>, job: Job) {
+    fn again(self: &Arc<Self>, job: Box<Job>) {
         let refused = self.state.lock().enqueue(job);
         if let Some(job) = refused {
             let answer = Err(self.closed_before(&job));

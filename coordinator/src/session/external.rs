@@ -5,17 +5,20 @@
 //! takes long. When the deadline has passed and nobody has answered, this process answers itself.
 //! The broker keeps the first result only, so whatever is stored is the outcome.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use a3s_shared::broker::{Accepted, BrokerError, Stored, SubmitError};
 use a3s_shared::protocol::{ErrorKind, TaskResult};
+use futures::StreamExt;
 use serde_json::json;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::core::{Core, End};
 use super::job::{Job, Signal};
 use crate::error::TaskError;
+use crate::handle::Answer;
 
 /// How long after a deadline a worker may still answer: it has to kill what ran, collect what
 /// that printed, and publish.
@@ -42,19 +45,22 @@ struct Trip<'a> {
     settle_at: Instant,
     cancelled: Option<String>,
     look_at: Instant,
+    /// Rings at the earlier of the two. One timer a task: setting it costs as much as a message.
+    alarm: Pin<Box<Sleep>>,
 }
 
 /// Publishes a task and waits for its outcome.
-pub(super) async fn run(core: &Arc<Core>, mut job: Job) -> (Job, End) {
+pub(super) async fn run(core: &Arc<Core>, mut job: Box<Job>) -> (Box<Job>, End) {
     let now = Instant::now();
-    let settle_at = job.deadline + DEADLINE_GRACE;
+    let (settle_at, look_at) = (job.deadline + DEADLINE_GRACE, now + LOOK_EVERY);
     let mut trip = Trip {
         core,
         job: &mut job,
         accepted: None,
         settle_at,
         cancelled: None,
-        look_at: now + LOOK_EVERY,
+        look_at,
+        alarm: Box::pin(sleep_until(settle_at.min(look_at))),
     };
     let end = trip.travel().await;
     (job, end)
@@ -64,7 +70,7 @@ impl Trip<'_> {
     async fn travel(&mut self) -> End {
         // An id of the caller's own may have been here before a restart.
         if self.job.named
-            && let Some(result) = self.look().await
+            && let Some(result) = Box::pin(self.look()).await
         {
             return told(result);
         }
@@ -76,18 +82,29 @@ impl Trip<'_> {
 
     /// Publishes the task. An end, if there is one without waiting any longer.
     async fn publish(&mut self) -> Option<End> {
-        let (core, task, options) = (self.core, self.job.task.clone(), self.job.options.clone());
-        let publish = core.hub.broker.submit(&task, &core.route, &options);
+        let (broker, job) = (&self.core.hub.broker, &*self.job);
+        let task = match broker.prepare(&job.task, &self.core.route, &job.options) {
+            Ok(task) => task,
+            Err(refused) => return Some(over(Err(TaskError::Refused(refused)))),
+        };
+        let publish = broker.send(task);
         tokio::pin!(publish);
         loop {
             tokio::select! {
+                biased;
                 answer = &mut publish => return self.published(answer).await,
-                signal = self.job.signals.recv() => {
+                signal = self.job.signals.next() => {
                     if let Some(result) = self.heard(signal).await {
                         return Some(told(result));
                     }
                 }
-                () = sleep_until(self.settle_at) => return Some(self.settle().await),
+                () = self.alarm.as_mut() => {
+                    if self.is_over() {
+                        return Some(Box::pin(self.settle()).await);
+                    }
+                    self.look_at = Instant::now() + LOOK_EVERY;
+                    self.set_alarm();
+                }
             }
         }
     }
@@ -99,20 +116,14 @@ impl Trip<'_> {
                 let duplicate = accepted.duplicate;
                 self.accepted = Some(accepted);
                 if duplicate {
-                    self.look().await.map(told)
+                    Box::pin(self.look()).await.map(told)
                 } else {
                     None
                 }
             }
             // It may have been stored; the outcome is settled at the broker.
             Err(SubmitError::Unconfirmed { .. }) => None,
-            Err(refused) => {
-                let answer = Err(TaskError::Refused(refused));
-                Some(End::Over {
-                    answer,
-                    told: false,
-                })
-            }
+            Err(refused) => Some(over(Err(TaskError::Refused(refused)))),
         }
     }
 
@@ -121,14 +132,16 @@ impl Trip<'_> {
         loop {
             tokio::select! {
                 biased;
-                signal = self.job.signals.recv() => {
+                signal = self.job.signals.next() => {
                     if let Some(result) = self.heard(signal).await {
                         return told(result);
                     }
                 }
-                () = sleep_until(self.settle_at) => return self.settle().await,
-                () = sleep_until(self.look_at) => {
-                    if let Some(result) = self.look().await {
+                () = self.alarm.as_mut() => {
+                    if self.is_over() {
+                        return Box::pin(self.settle()).await;
+                    }
+                    if let Some(result) = Box::pin(self.look()).await {
                         return told(result);
                     }
                 }
@@ -140,9 +153,10 @@ impl Trip<'_> {
     async fn heard(&mut self, signal: Option<Signal>) -> Option<TaskResult> {
         match signal {
             Some(Signal::Result(result)) => return Some(*result),
-            Some(Signal::Look) => return self.look().await,
+            Some(Signal::Look) => return Box::pin(self.look()).await,
             Some(Signal::Cancel(reason)) => {
                 self.settle_at = self.settle_at.min(Instant::now() + CANCEL_GRACE);
+                self.set_alarm();
                 self.cancelled = Some(reason);
             }
             // Only the host answers this way, and it never has a task that was published.
@@ -153,9 +167,19 @@ impl Trip<'_> {
         None
     }
 
+    /// Whether this process has to answer itself.
+    fn is_over(&self) -> bool {
+        Instant::now() >= self.settle_at
+    }
+
+    fn set_alarm(&mut self) {
+        self.alarm.as_mut().reset(self.settle_at.min(self.look_at));
+    }
+
     /// Asks the broker for the result.
     async fn look(&mut self) -> Option<TaskResult> {
         self.look_at = Instant::now() + LOOK_EVERY;
+        self.set_alarm();
         let task = &self.job.task;
         let result = self.core.hub.broker.result(&task.session_id, &task.task_id);
         timeout(LOOK_WITHIN, result).await.ok()?.ok()?
@@ -173,10 +197,7 @@ impl Trip<'_> {
             Ok(Ok(end)) => end,
             Ok(Err(_)) | Err(_) => {
                 let task_id = self.job.task.task_id.clone();
-                End::Over {
-                    answer: Err(TaskError::NoAnswer { task_id }),
-                    told: false,
-                }
+                over(Err(TaskError::NoAnswer { task_id }))
             }
         }
     }
@@ -200,6 +221,14 @@ impl Trip<'_> {
                 Ok(told(winner.unwrap_or(own)))
             }
         }
+    }
+}
+
+/// The end of a task of which nobody was told.
+fn over(answer: Answer) -> End {
+    End::Over {
+        answer,
+        told: false,
     }
 }
 

@@ -77,7 +77,7 @@ impl Core {
 }
 
 /// Offers a task to the host and waits for its result.
-pub(super) async fn run(core: &Arc<Core>, mut job: Job) -> (Job, End) {
+pub(super) async fn run(core: &Arc<Core>, mut job: Box<Job>) -> (Box<Job>, End) {
     core.tell_attempt(&job, EventKind::Started, None, None);
     let (began, began_ms) = (Instant::now(), clock::now_ms());
     let once = job.options.effect == Effect::Once;

@@ -9,7 +9,9 @@ use a3s_shared::broker::TaskOptions;
 use a3s_shared::protocol::{
     ErrorKind, ExternalTask, ExternalTaskResult, Outcome, TaskHandlerMode, TaskResult, clock,
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use futures::StreamExt;
+use futures::channel::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use crate::command::SessionCommand;
@@ -132,7 +134,7 @@ impl Job {
     pub(super) async fn stopped(&mut self, where_: &str) -> TaskResult {
         loop {
             tokio::select! {
-                signal = self.signals.recv() => match signal {
+                signal = self.signals.next() => match signal {
                     Some(Signal::Cancel(reason)) => return self.cancelled(reason),
                     Some(Signal::Result(result)) => return *result,
                     Some(Signal::Answer(answer)) => return self.answered(Ok(*answer)),

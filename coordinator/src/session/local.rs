@@ -18,7 +18,7 @@ use super::job::{HERE, How, Job, succeeded};
 use crate::command::SessionCommand;
 
 /// Runs one attempt.
-pub(super) async fn run(core: &Arc<Core>, mut job: Job) -> (Job, End) {
+pub(super) async fn run(core: &Arc<Core>, mut job: Box<Job>) -> (Box<Job>, End) {
     core.tell_attempt(&job, EventKind::Started, None, None);
     let (began, began_ms) = (Instant::now(), clock::now_ms());
     let work = execute(job.how.clone(), Arc::clone(&job.command), job.task.clone());
@@ -43,7 +43,12 @@ pub(super) async fn run(core: &Arc<Core>, mut job: Job) -> (Job, End) {
 }
 
 /// Waits for the next attempt, without a slot.
-async fn again(core: &Arc<Core>, mut job: Job, delay: Duration, failed: TaskResult) -> (Job, End) {
+async fn again(
+    core: &Arc<Core>,
+    mut job: Box<Job>,
+    delay: Duration,
+    failed: TaskResult,
+) -> (Box<Job>, End) {
     core.tell_attempt(&job, EventKind::Retry, failed.error, Some(delay));
     core.pause_slot(&job);
     tokio::select! {

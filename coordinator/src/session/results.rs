@@ -17,10 +17,10 @@ impl Core {
 
     /// Lets every task that waits for a worker's result look for it.
     pub(crate) fn look_for_results(&self) {
-        let state = self.state.lock();
+        let mut state = self.state.lock();
         let started = state
             .outstanding
-            .values()
+            .values_mut()
             .filter(|task| task.ticket.is_none());
         for task in started.filter(|task| task.external) {
             let _ = task.signals.try_send(Signal::Look);

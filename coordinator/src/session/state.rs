@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use a3s_shared::broker::Backlog;
 use a3s_shared::protocol::{LaneHandlerConfig, SessionLane};
-use tokio::sync::mpsc::{self, error::TrySendError};
+use futures::channel::mpsc;
 use tokio::time::Instant;
 
 use super::host::HostTasks;
@@ -19,7 +19,7 @@ use crate::stats::{LaneStatus, SessionQueueStats};
 
 /// The changing part of a session.
 pub(super) struct State {
-    pub(super) scheduler: Scheduler<Job>,
+    pub(super) scheduler: Scheduler<Box<Job>>,
     /// All tasks without an outcome, by id.
     pub(super) outstanding: HashMap<String, Outstanding>,
     pub(super) handlers: [LaneHandlerConfig; 4],
@@ -52,9 +52,9 @@ pub(super) struct Outstanding {
 #[derive(Debug, Default)]
 pub(super) struct Due {
     /// Tasks to start.
-    pub(super) start: Vec<Job>,
+    pub(super) start: Vec<Box<Job>>,
     /// Tasks whose time was over before they started.
-    pub(super) expired: Vec<Job>,
+    pub(super) expired: Vec<Box<Job>>,
     /// When to ask again, if nothing happens before.
     pub(super) alarm: Option<Instant>,
     /// So many tokens of the rate limit to ask the broker for.
@@ -83,7 +83,7 @@ impl State {
 
     /// Puts a job at the end of its lane; it is given back when the session is closed.
     #[must_use]
-    pub(super) fn enqueue(&mut self, job: Job) -> Option<Job> {
+    pub(super) fn enqueue(&mut self, job: Box<Job>) -> Option<Box<Job>> {
         if self.scheduler.is_closed() {
             return Some(job);
         }
@@ -118,7 +118,7 @@ impl State {
     }
 
     /// Starts tasks until none may start; says what the rate limit waits for, if it is that.
-    fn start_what_may(&mut self, now: Instant, start: &mut Vec<Job>) -> Option<Pause> {
+    fn start_what_may(&mut self, now: Instant, start: &mut Vec<Box<Job>>) -> Option<Pause> {
         while self.scheduler.ready(now).is_some() {
             if let Some(allowance) = &mut self.allowance
                 && let Err(pause) = allowance.take(now)
@@ -215,11 +215,12 @@ impl State {
     }
 
     /// Tells a task something; `false` when there is no such task.
-    pub(super) fn signal(&self, task_id: &str, signal: Signal) -> bool {
-        let Some(entry) = self.outstanding.get(task_id) else {
+    pub(super) fn signal(&mut self, task_id: &str, signal: Signal) -> bool {
+        let Some(entry) = self.outstanding.get_mut(task_id) else {
             return false;
         };
-        !matches!(entry.signals.try_send(signal), Err(TrySendError::Closed(_)))
+        let sent = entry.signals.try_send(signal);
+        sent.is_ok() || sent.is_err_and(|error| error.is_full())
     }
 
     /// How a task that is submitted to `lane` now is handled.

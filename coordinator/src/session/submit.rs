@@ -7,7 +7,8 @@ use a3s_shared::broker::TaskOptions;
 use a3s_shared::protocol::{
     Effect, ExternalTask, RetryPolicy, Route, SessionLane, Token, clock, validate_token,
 };
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use futures::channel::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::core::Core;
@@ -107,7 +108,8 @@ impl Core {
         // In an own lane the broker holds the line, over all workers and coordinators.
         let by_broker = matches!(how, How::External) && self.route == Route::Own;
         let told = !matches!(how, How::External);
-        let job = Job {
+        // Boxed: it is handed on many times.
+        let job = Box::new(Job {
             options: self.options(lane, command.as_ref()),
             named: command.task_id().is_some(),
             task,
@@ -120,7 +122,7 @@ impl Core {
             signals: heard,
             answer,
             room: Some(room),
-        };
+        });
         let event = told.then(|| (self.submitted_event(&job), Self::scope(&job.how)));
         self.enqueue_new(job, entry)?;
         if let Some((event, scope)) = event {
@@ -134,7 +136,7 @@ impl Core {
         })
     }
 
-    fn enqueue_new(&self, job: Job, entry: Outstanding) -> Result<(), SubmitError> {
+    fn enqueue_new(&self, job: Box<Job>, entry: Outstanding) -> Result<(), SubmitError> {
         let mut state = self.state.lock();
         let (lane, task_id) = (entry.lane, job.task.task_id.clone());
         if state.outstanding.contains_key(&task_id) {
@@ -151,7 +153,7 @@ impl Core {
         if let Some(metrics) = &mut state.metrics {
             metrics.count(lane, Count::Submitted, 1);
         }
-        self.outstanding.send_replace(state.outstanding.len());
+        self.note_outstanding(state.outstanding.len());
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! The program `a3s-coordinator`, as somebody at a terminal meets it: real server, real workers.
 
 mod batch;
+mod bench;
 mod local;
 mod map;
 mod search;

@@ -81,7 +81,7 @@ impl Broker {
             body: Encoding::Json.encode(marker).into(),
             expected_last: None,
         };
-        self.publish(outgoing).await?;
+        self.publish(&outgoing).await?;
         Ok(())
     }
 

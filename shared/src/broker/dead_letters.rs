@@ -31,7 +31,7 @@ impl Broker {
             body: Encoding::Json.encode(letter).into(),
             expected_last: None,
         };
-        Ok(self.publish_first(outgoing).await?)
+        Ok(self.publish_first(&outgoing).await?)
     }
 
     /// The dead letters of a session, or of all with `None`, oldest first.
@@ -87,11 +87,11 @@ impl Broker {
         }
         let outgoing = Outgoing {
             subject: letter.subject.clone(),
-            headers: replay_headers(letter, &body).pairs(),
+            headers: replay_headers(letter, &body).into_pairs(),
             body: body.into(),
             expected_last: None,
         };
-        self.publish(outgoing).await?;
+        self.publish(&outgoing).await?;
         self.forget(letter).await?;
         Ok(())
     }

@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, StatusCode, Subscriber};
+use async_nats::{Client, PublishError, StatusCode, Subscriber};
+use bytes::Bytes;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
@@ -23,21 +24,42 @@ const DEAF_FOR: Duration = Duration::from_millis(20);
 /// How often a subject is asked again whether anybody still listens.
 const ASK_EVERY: Duration = Duration::from_secs(1);
 
+/// A question without an answer for so long is asked again.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// A question without an answer for so long counts as heard, whatever was known before.
+const HEARD_AFTER: Duration = Duration::from_millis(250);
+
 /// Subjects that are remembered; beyond it all are asked anew.
 const REMEMBERED: usize = 4_096;
+
+/// What reply subjects of questions, and of those that nobody can hear, begin with.
+const QUESTION: &str = "q";
+const CONTROL: &str = "c";
 
 /// Where events wait for the one task that tells them.
 ///
 /// An event is built and told only where somebody listens. The broker says so itself: a message
 /// with a reply subject that reaches nobody is answered with "no responders". So now and then an
-/// event goes out as a question, and while the answer is fresh the events of its subject are
-/// dropped before they are built. At full load three events a task cost as much as the task.
+/// event goes out as a question, followed by one that nobody can hear: answers come in order, so
+/// when the second one is answered and the first is not, the first was heard. While the answer is
+/// fresh, events that nobody would hear are dropped before they are built. At full load three
+/// events a task cost as much as the task.
 #[derive(Debug, Clone)]
 pub(super) struct Outbox {
-    sender: mpsc::Sender<(String, Event, Option<u64>)>,
+    sender: mpsc::Sender<Telling>,
     subjects: Arc<Mutex<Subjects>>,
     /// Ends with the last clone.
     _listener: Arc<AbortOnDropHandle<()>>,
+}
+
+/// An event on its way.
+#[derive(Debug)]
+struct Telling {
+    subject: String,
+    event: Event,
+    /// Its number, if it is a question.
+    question: Option<u64>,
 }
 
 /// What is known of who listens.
@@ -45,20 +67,21 @@ pub(super) struct Outbox {
 struct Subjects {
     known: HashMap<String, Known>,
     asked: HashMap<u64, String>,
-    next: u64,
+    last: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct Known {
-    asked: Instant,
-    /// The question's number.
-    number: u64,
     deaf: bool,
+    /// When that was found out.
+    since: Instant,
+    /// When it was asked again, if the answer is under way.
+    asked: Option<Instant>,
 }
 
 /// What to do with an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Telling {
+enum Way {
     Drop,
     Tell,
     /// Tell it as the question of this number.
@@ -66,41 +89,54 @@ enum Telling {
 }
 
 impl Subjects {
-    fn telling(&mut self, subject: &str, now: Instant) -> Telling {
-        if let Some(known) = self.known.get(subject) {
-            let age = now.saturating_duration_since(known.asked);
-            if known.deaf && age < DEAF_FOR {
-                return Telling::Drop;
-            }
-            if !known.deaf && age < ASK_EVERY {
-                return Telling::Tell;
-            }
-            self.asked.remove(&known.number);
-        }
-        if self.known.len() >= REMEMBERED {
-            *self = Self {
-                next: self.next,
-                ..Self::default()
-            };
-        }
-        self.next += 1;
-        let number = self.next;
-        self.asked.insert(number, subject.to_owned());
-        let known = Known {
-            asked: now,
-            number,
-            // Until the broker says otherwise.
-            deaf: false,
+    fn way(&mut self, subject: &str, now: Instant) -> Way {
+        let Some(known) = self.known.get_mut(subject) else {
+            return self.ask_new(subject, now);
         };
-        self.known.insert(subject.to_owned(), known);
-        Telling::Ask(number)
+        let fresh = if known.deaf { DEAF_FOR } else { ASK_EVERY };
+        let old = now.saturating_duration_since(known.since) >= fresh;
+        let silence = known
+            .asked
+            .map(|asked| now.saturating_duration_since(asked));
+        if old && silence.is_none_or(|silence| silence >= ANSWER_WITHIN) {
+            known.asked = Some(now);
+            return self.ask(subject);
+        }
+        let heard = !known.deaf || silence.is_some_and(|silence| silence >= HEARD_AFTER);
+        if heard { Way::Tell } else { Way::Drop }
     }
 
-    /// Nobody heard the question of this number.
-    fn unheard(&mut self, number: u64) {
+    fn ask_new(&mut self, subject: &str, now: Instant) -> Way {
+        if self.known.len() >= REMEMBERED {
+            self.known.clear();
+        }
+        let known = Known {
+            deaf: false,
+            since: now,
+            asked: Some(now),
+        };
+        self.known.insert(subject.to_owned(), known);
+        self.ask(subject)
+    }
+
+    fn ask(&mut self, subject: &str) -> Way {
+        if self.asked.len() >= REMEMBERED {
+            self.asked.clear();
+        }
+        self.last += 1;
+        self.asked.insert(self.last, subject.to_owned());
+        Way::Ask(self.last)
+    }
+
+    /// The question of this number is answered: nobody heard it, or somebody did.
+    fn answered(&mut self, number: u64, deaf: bool, now: Instant) {
         let subject = self.asked.remove(&number);
         if let Some(known) = subject.and_then(|subject| self.known.get_mut(&subject)) {
-            known.deaf = true;
+            *known = Known {
+                deaf,
+                since: now,
+                asked: None,
+            };
         }
     }
 }
@@ -120,29 +156,26 @@ impl Outbox {
     }
 
     fn tell(&self, subject: String, event: impl FnOnce() -> Event) {
-        let telling = self.subjects.lock().telling(&subject, Instant::now());
-        let question = match telling {
-            Telling::Drop => return,
-            Telling::Tell => None,
-            Telling::Ask(number) => Some(number),
+        let way = self.subjects.lock().way(&subject, Instant::now());
+        let question = match way {
+            Way::Drop => return,
+            Way::Tell => None,
+            Way::Ask(number) => Some(number),
         };
-        let _ = self.sender.try_send((subject, event(), question));
+        let _ = self.sender.try_send(Telling {
+            subject,
+            event: event(),
+            question,
+        });
     }
 }
 
-async fn tell(
-    client: Client,
-    inbox: String,
-    mut receiver: mpsc::Receiver<(String, Event, Option<u64>)>,
-) {
-    while let Some((subject, event, question)) = receiver.recv().await {
-        let body = Encoding::Json.encode(&event).into();
-        let told = match question {
-            Some(number) => {
-                let reply = format!("{inbox}.{number}");
-                client.publish_with_reply(subject, reply, body).await
-            }
-            None => client.publish(subject, body).await,
+async fn tell(client: Client, inbox: String, mut receiver: mpsc::Receiver<Telling>) {
+    while let Some(telling) = receiver.recv().await {
+        let body = Encoding::Json.encode(&telling.event).into();
+        let told = match telling.question {
+            Some(number) => ask(&client, &inbox, number, telling.subject, body).await,
+            None => client.publish(telling.subject, body).await,
         };
         if told.is_err() {
             return;
@@ -150,18 +183,35 @@ async fn tell(
     }
 }
 
-/// Takes note of what nobody heard.
+async fn ask(
+    client: &Client,
+    inbox: &str,
+    number: u64,
+    subject: String,
+    body: Bytes,
+) -> Result<(), PublishError> {
+    let reply = format!("{inbox}.{QUESTION}{number}");
+    client.publish_with_reply(subject, reply, body).await?;
+    let nobody = format!("{inbox}.nobody.{number}");
+    let reply = format!("{inbox}.{CONTROL}{number}");
+    client.publish_with_reply(nobody, reply, Bytes::new()).await
+}
+
+/// Takes note of who listens.
 async fn hear(client: Client, inbox: String, subjects: Arc<Mutex<Subjects>>) {
     let Ok(mut answers) = client.subscribe(format!("{inbox}.*")).await else {
         return;
     };
     while let Some(answer) = answers.next().await {
-        let number = answer.subject.get(inbox.len() + 1..);
-        let number = number.and_then(|number| number.parse().ok());
-        if let Some(number) = number
+        let token = answer.subject.get(inbox.len() + 1..).unwrap_or_default();
+        let question = token.strip_prefix(QUESTION);
+        let number = question.or_else(|| token.strip_prefix(CONTROL));
+        // A listener may reply to anything; only the broker's own word counts.
+        if let Some(number) = number.and_then(|number| number.parse().ok())
             && answer.status == Some(StatusCode::NO_RESPONDERS)
         {
-            subjects.lock().unheard(number);
+            let deaf = question.is_some();
+            subjects.lock().answered(number, deaf, Instant::now());
         }
     }
 }
@@ -215,35 +265,46 @@ mod tests {
     fn a_subject_that_nobody_hears_is_left_alone_and_asked_again() {
         let (mut subjects, start) = (Subjects::default(), Instant::now());
         let at = |ms| start + Duration::from_millis(ms);
-        assert_eq!(subjects.telling("a", at(0)), Telling::Ask(1));
-        assert_eq!(
-            subjects.telling("a", at(0)),
-            Telling::Tell,
-            "until the answer"
-        );
-        subjects.unheard(1);
-        assert_eq!(subjects.telling("a", at(1)), Telling::Drop);
-        assert_eq!(
-            subjects.telling("b", at(1)),
-            Telling::Ask(2),
-            "each for itself"
-        );
-        assert_eq!(subjects.telling("a", at(20)), Telling::Ask(3));
+        assert_eq!(subjects.way("a", at(0)), Way::Ask(1));
+        assert_eq!(subjects.way("a", at(0)), Way::Tell, "until the answer");
+        subjects.answered(1, true, at(1));
+        assert_eq!(subjects.way("a", at(2)), Way::Drop);
+        assert_eq!(subjects.way("b", at(2)), Way::Ask(2), "each for itself");
+        assert_eq!(subjects.way("a", at(21)), Way::Ask(3));
+        assert_eq!(subjects.way("a", at(22)), Way::Drop, "until the answer");
+        subjects.answered(3, false, at(30));
+        assert_eq!(subjects.way("a", at(31)), Way::Tell);
     }
 
     #[test]
     fn a_subject_that_is_heard_is_told_everything() {
         let (mut subjects, start) = (Subjects::default(), Instant::now());
-        assert_eq!(subjects.telling("a", start), Telling::Ask(1));
-        assert_eq!(subjects.telling("a", start + ASK_EVERY / 2), Telling::Tell);
-        assert_eq!(subjects.telling("a", start + ASK_EVERY), Telling::Ask(2));
+        assert_eq!(subjects.way("a", start), Way::Ask(1));
+        subjects.answered(1, false, start);
+        assert_eq!(subjects.way("a", start + ASK_EVERY / 2), Way::Tell);
+        assert_eq!(subjects.way("a", start + ASK_EVERY), Way::Ask(2));
+    }
+
+    #[test]
+    fn a_question_whose_answer_is_lost_is_asked_again() {
+        let (mut subjects, start) = (Subjects::default(), Instant::now());
+        assert_eq!(subjects.way("a", start), Way::Ask(1));
+        subjects.answered(1, true, start);
+        assert_eq!(subjects.way("a", start + DEAF_FOR), Way::Ask(2));
+        let asked = start + DEAF_FOR;
+        assert_eq!(
+            subjects.way("a", asked + HEARD_AFTER),
+            Way::Tell,
+            "to be sure"
+        );
+        assert_eq!(subjects.way("a", asked + ANSWER_WITHIN), Way::Ask(3));
     }
 
     #[test]
     fn what_is_remembered_is_bounded() {
         let (mut subjects, now) = (Subjects::default(), Instant::now());
         for n in 0..3 * REMEMBERED {
-            subjects.telling(&n.to_string(), now);
+            subjects.way(&n.to_string(), now);
         }
         assert!(subjects.known.len() <= REMEMBERED && subjects.asked.len() <= REMEMBERED);
     }

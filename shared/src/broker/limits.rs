@@ -52,7 +52,7 @@ impl Broker {
             expected_last: Some(revision),
             ..Outgoing::default()
         };
-        match self.publish(outgoing).await {
+        match self.publish(&outgoing).await {
             Ok(ack) => Ok(ack.sequence),
             Err(PublishError::Exists(_)) => Err(BrokerError::Conflict { what: subject }),
             Err(error) => Err(error.into()),

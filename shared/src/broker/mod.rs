@@ -48,7 +48,7 @@ pub use publish::{Outgoing, PubAck, PublishError, Stored};
 pub use results::ResultFeed;
 pub use settings::Settings;
 pub use stored_task::StoredTask;
-pub use tasks::{Accepted, SubmitError, TaskOptions};
+pub use tasks::{Accepted, PreparedTask, SubmitError, TaskOptions};
 
 use bytes::Bytes;
 

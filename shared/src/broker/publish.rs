@@ -1,6 +1,8 @@
 //! Publishing to a stream, confirmed by the broker.
 
-use async_nats::HeaderMap;
+use std::borrow::Cow;
+
+use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -32,16 +34,27 @@ pub struct Outgoing {
     pub expected_last: Option<u64>,
 }
 
+impl Outgoing {
+    fn header_map(&self) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in &self.headers {
+            map.insert(HeaderName::from_static(name), value.as_str());
+        }
+        if let Some(sequence) = self.expected_last {
+            map.insert(HeaderName::from_static(EXPECTED_LAST), sequence.to_string());
+        }
+        map
+    }
+}
+
 /// The broker's word that a message is stored.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PubAck {
     /// The stream.
     pub stream: String,
     /// Its sequence there.
-    #[serde(rename = "seq")]
     pub sequence: u64,
     /// Whether a message of the same id had been stored before, and this one was not.
-    #[serde(default)]
     pub duplicate: bool,
 }
 
@@ -92,12 +105,16 @@ pub enum PublishError {
     },
 }
 
+/// What the broker answers to a publish: with an error, or with the fields of a [`PubAck`]. (Not
+/// an untagged enum: those are read twice, and every task has two.)
 #[derive(Deserialize)]
-#[serde(untagged)]
-enum Answer {
-    // First, because an answer with an error may also have the fields of an acknowledgement.
-    Error { error: ApiError },
-    Ack(PubAck),
+struct Answer<'a> {
+    error: Option<ApiError>,
+    #[serde(borrow)]
+    stream: Option<Cow<'a, str>>,
+    seq: Option<u64>,
+    #[serde(default)]
+    duplicate: bool,
 }
 
 /// An error of the JetStream API.
@@ -121,32 +138,28 @@ impl Broker {
     ///
     /// # Errors
     /// [`PublishError`]; only `Unknown` leaves open whether the message is stored.
-    pub async fn publish(&self, outgoing: Outgoing) -> Result<PubAck, PublishError> {
-        let Outgoing {
-            subject,
-            headers,
-            body,
-            expected_last,
-        } = outgoing;
-        let max = self.client().max_payload();
-        let mut map = HeaderMap::new();
-        for (name, value) in headers {
-            map.insert(name, value.as_str());
-        }
-        if let Some(sequence) = expected_last {
-            map.insert(EXPECTED_LAST, sequence.to_string().as_str());
-        }
-        let size = body.len();
-        match self.requests.ask(subject.as_str(), map, body).await {
+    pub async fn publish(&self, outgoing: &Outgoing) -> Result<PubAck, PublishError> {
+        let Outgoing { subject, body, .. } = outgoing;
+        let answer = self
+            .requests
+            .ask(subject.as_str(), outgoing.header_map(), body.clone());
+        match answer.await {
             Ok(answer) => read_answer(subject, &answer.payload),
-            Err(Unanswered::NoResponders) => Err(PublishError::NoStream(subject)),
-            Err(Unanswered::TooLarge) => Err(PublishError::TooLarge { subject, size, max }),
-            Err(Unanswered::Unknown(reason)) => Err(PublishError::Unknown { subject, reason }),
+            Err(Unanswered::NoResponders) => Err(PublishError::NoStream(subject.clone())),
+            Err(Unanswered::TooLarge) => Err(PublishError::TooLarge {
+                subject: subject.clone(),
+                size: body.len(),
+                max: self.client().max_payload(),
+            }),
+            Err(Unanswered::Unknown(reason)) => Err(PublishError::Unknown {
+                subject: subject.clone(),
+                reason,
+            }),
         }
     }
 
     /// As [`Broker::publish`], for a message that may exist once.
-    pub(super) async fn publish_first(&self, outgoing: Outgoing) -> Result<Stored, PublishError> {
+    pub(super) async fn publish_first(&self, outgoing: &Outgoing) -> Result<Stored, PublishError> {
         match self.publish(outgoing).await {
             Ok(ack) if ack.duplicate => Ok(Stored::AlreadyThere),
             Ok(_) => Ok(Stored::First),
@@ -156,19 +169,40 @@ impl Broker {
     }
 }
 
-fn read_answer(subject: String, answer: &[u8]) -> Result<PubAck, PublishError> {
-    match serde_json::from_slice(answer) {
-        Ok(Answer::Ack(ack)) => Ok(ack),
-        Ok(Answer::Error { error }) => {
-            if error.says_exists() {
-                return Err(PublishError::Exists(subject));
-            }
-            let reason = format!("{} ({})", error.description, error.err_code);
-            Err(PublishError::Refused { subject, reason })
+fn read_answer(subject: &str, answer: &[u8]) -> Result<PubAck, PublishError> {
+    let subject = || subject.to_owned();
+    let answer: Answer<'_> = match serde_json::from_slice(answer) {
+        Ok(answer) => answer,
+        Err(error) => {
+            return Err(PublishError::Unknown {
+                subject: subject(),
+                reason: error.to_string(),
+            });
         }
-        Err(error) => Err(PublishError::Unknown {
-            subject,
-            reason: error.to_string(),
+    };
+    match answer {
+        Answer {
+            error: Some(error), ..
+        } if error.says_exists() => Err(PublishError::Exists(subject())),
+        Answer {
+            error: Some(error), ..
+        } => Err(PublishError::Refused {
+            subject: subject(),
+            reason: format!("{} ({})", error.description, error.err_code),
+        }),
+        Answer {
+            stream: Some(stream),
+            seq: Some(sequence),
+            duplicate,
+            ..
+        } => Ok(PubAck {
+            stream: stream.into_owned(),
+            sequence,
+            duplicate,
+        }),
+        Answer { .. } => Err(PublishError::Unknown {
+            subject: subject(),
+            reason: "an answer that says neither stream and sequence nor an error".to_owned(),
         }),
     }
 }
@@ -179,7 +213,7 @@ mod tests {
 
     #[test]
     fn answers_are_told_apart() {
-        let read = |text: &str| read_answer("s".into(), text.as_bytes());
+        let read = |text: &str| read_answer("s", text.as_bytes());
         let ack = read(r#"{"stream":"A","seq":7,"duplicate":true}"#).expect("an ack");
         assert_eq!((ack.sequence, ack.duplicate), (7, true));
         let error = |code: u64, text: &str| {
@@ -205,5 +239,6 @@ mod tests {
             read("nonsense"),
             Err(PublishError::Unknown { .. })
         ));
+        assert!(matches!(read("{}"), Err(PublishError::Unknown { .. })));
     }
 }

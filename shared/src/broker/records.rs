@@ -59,7 +59,7 @@ impl Broker {
             body: Encoding::Json.encode(record).into(),
             expected_last: Some(revision),
         };
-        match self.publish(outgoing).await {
+        match self.publish(&outgoing).await {
             Ok(ack) => Ok(ack.sequence),
             Err(PublishError::Exists(_)) => Err(BrokerError::Conflict { what: subject }),
             // Stored or not: what is there now tells.

@@ -53,7 +53,7 @@ impl Broker {
         let mut headers = vec![(headers::CONTENT_TYPE, encoding.content_type().to_owned())];
         if body.len() > BLOB_THRESHOLD {
             let owner = format!("{}-result", result.task_id);
-            headers.push((headers::BLOB, self.put_blob(&body, &owner).await?));
+            headers.push((headers::BLOB, Box::pin(self.put_blob(&body, &owner)).await?));
             body.clear();
         }
         let outgoing = Outgoing {
@@ -65,8 +65,10 @@ impl Broker {
         let mut tries = 0;
         loop {
             tries += 1;
-            match self.publish_first(outgoing.clone()).await {
-                Ok(Stored::AlreadyThere) if tries > 1 => return self.is_ours(result).await,
+            match self.publish_first(&outgoing).await {
+                Ok(Stored::AlreadyThere) if tries > 1 => {
+                    return Box::pin(self.is_ours(result)).await;
+                }
                 Ok(stored) => return Ok(stored),
                 Err(PublishError::Unknown { .. }) if tries < TRIES => {}
                 Err(error) => return Err(error.into()),
@@ -156,7 +158,8 @@ impl Broker {
     ) -> Result<TaskResult, BrokerError> {
         let text = |name| headers.get(name).map(async_nats::HeaderValue::as_str);
         let body = match text(headers::BLOB) {
-            Some(name) => self.get_blob(name).await?,
+            // Boxed, as all that is rare on the way of every task: futures are moved about.
+            Some(name) => Box::pin(self.get_blob(name)).await?,
             None => body,
         };
         let encoding = Encoding::of(text(headers::CONTENT_TYPE), &body);

@@ -75,7 +75,10 @@ impl StoredTask {
     /// Why it can never be run, in words for the dead letter.
     pub async fn task(&self, broker: &Broker) -> Result<(ExternalTask, Encoding), String> {
         let body = match &self.headers.blob {
-            Some(name) => broker.get_blob(name).await.map_err(|e| e.to_string())?,
+            Some(name) => {
+                let body = Box::pin(broker.get_blob(name)).await;
+                body.map_err(|e| e.to_string())?
+            }
             None => self.body.clone(),
         };
         let encoding = self.headers.encoding(&body);

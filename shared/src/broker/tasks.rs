@@ -7,8 +7,8 @@ use tokio::time::sleep;
 use super::publish::{Outgoing, PublishError};
 use super::{BLOB_THRESHOLD, Broker, BrokerError};
 use crate::protocol::{
-    Effect, Encoding, ExternalTask, InvalidToken, RetryPolicy, Route, TaskBody, TaskHeaders,
-    is_reserved_pool, validate_token,
+    Effect, Encoding, ExternalTask, InvalidToken, RetryPolicy, Route, TaskBody, TaskHeaders, clock,
+    headers, is_reserved_pool, validate_token,
 };
 
 /// The wait before a publish that got no answer is repeated with the same id.
@@ -38,6 +38,14 @@ pub struct Accepted {
     pub duplicate: bool,
     /// The object that holds the task's large body.
     pub blob: Option<String>,
+}
+
+/// A task that is written, and not published yet.
+#[derive(Debug)]
+pub struct PreparedTask {
+    task_id: String,
+    deadline_ms: u64,
+    outgoing: Outgoing,
 }
 
 /// A task that the broker did not accept.
@@ -79,19 +87,21 @@ impl Broker {
         route: &Route,
         options: &TaskOptions,
     ) -> Result<Accepted, SubmitError> {
+        self.send(self.prepare(task, route, options)?).await
+    }
+
+    /// Writes a task, so that [`Broker::send`] can publish it.
+    ///
+    /// # Errors
+    /// When an id or a pool cannot be a part of a subject.
+    pub fn prepare(
+        &self,
+        task: &ExternalTask,
+        route: &Route,
+        options: &TaskOptions,
+    ) -> Result<PreparedTask, SubmitError> {
         check(task, route)?;
-        let refused = |source: BrokerError| SubmitError::Refused {
-            task_id: task.task_id.clone(),
-            source,
-        };
-        let mut body = options.encoding.encode(&TaskBody::from(task));
-        let blob = if body.len() > BLOB_THRESHOLD {
-            let name = self.put_blob(&body, &task.task_id).await.map_err(refused)?;
-            body.clear();
-            Some(name)
-        } else {
-            None
-        };
+        let body = options.encoding.encode(&TaskBody::from(task));
         let headers = TaskHeaders {
             // The duplicate window is the stream's: with the session, because an id that a caller
             // chose may be in use in another one.
@@ -102,25 +112,43 @@ impl Broker {
             effect: Some(options.effect),
             content_type: Some(options.encoding.content_type().to_owned()),
             traceparent: options.traceparent.clone(),
-            blob: blob.clone(),
+            blob: None,
         };
-        let outgoing = Outgoing {
-            subject: self.names().task(&task.session_id, task.lane, route),
-            headers: headers.pairs(),
-            body: body.into(),
-            expected_last: None,
-        };
-        self.publish_until_deadline(task, outgoing, blob).await
+        Ok(PreparedTask {
+            task_id: task.task_id.clone(),
+            deadline_ms: task.deadline_ms,
+            outgoing: Outgoing {
+                subject: self.names().task(&task.session_id, task.lane, route),
+                headers: headers.into_pairs(),
+                body: body.into(),
+                expected_last: None,
+            },
+        })
     }
 
-    async fn publish_until_deadline(
-        &self,
-        task: &ExternalTask,
-        outgoing: Outgoing,
-        blob: Option<String>,
-    ) -> Result<Accepted, SubmitError> {
+    /// Publishes a task, as [`Broker::submit`] does.
+    ///
+    /// # Errors
+    /// As [`Broker::submit`].
+    pub async fn send(&self, task: PreparedTask) -> Result<Accepted, SubmitError> {
+        let PreparedTask {
+            task_id,
+            deadline_ms,
+            mut outgoing,
+        } = task;
+        let mut blob = None;
+        if outgoing.body.len() > BLOB_THRESHOLD {
+            let body = std::mem::take(&mut outgoing.body);
+            match Box::pin(self.put_blob(&body, &task_id)).await {
+                Ok(name) => blob = Some(name),
+                Err(source) => return Err(SubmitError::Refused { task_id, source }),
+            }
+            outgoing
+                .headers
+                .extend(blob.clone().map(|name| (headers::BLOB, name)));
+        }
         loop {
-            match self.publish(outgoing.clone()).await {
+            match self.publish(&outgoing).await {
                 Ok(ack) => {
                     return Ok(Accepted {
                         stream: ack.stream,
@@ -131,16 +159,14 @@ impl Broker {
                 }
                 // While a server restarts, its streams are away for a moment.
                 Err(PublishError::Unknown { .. } | PublishError::NoStream(_))
-                    if !task.is_timed_out() =>
+                    if clock::now_ms() < deadline_ms =>
                 {
                     sleep(REPEAT_AFTER).await;
                 }
                 Err(PublishError::Unknown { .. }) => {
-                    let task_id = task.task_id.clone();
                     return Err(SubmitError::Unconfirmed { task_id });
                 }
                 Err(error) => {
-                    let task_id = task.task_id.clone();
                     let source = error.into();
                     return Err(SubmitError::Refused { task_id, source });
                 }
@@ -156,7 +182,7 @@ impl Broker {
     pub async fn remove_task(&self, accepted: &Accepted) -> Result<bool, BrokerError> {
         let removed = self.remove(&accepted.stream, accepted.sequence).await?;
         if let Some(blob) = &accepted.blob {
-            self.remove_blob(blob).await?;
+            Box::pin(self.remove_blob(blob)).await?;
         }
         Ok(removed)
     }

@@ -72,15 +72,15 @@ impl TaskHeaders {
 
     /// The headers to write, in a fixed order.
     #[must_use]
-    pub fn pairs(&self) -> Vec<(&'static str, String)> {
+    pub fn into_pairs(self) -> Vec<(&'static str, String)> {
         let mut pairs = Vec::with_capacity(9);
         let mut push = |name, value: Option<String>| {
             if let Some(value) = value {
                 pairs.push((name, value));
             }
         };
-        push(MESSAGE_ID, self.message_id.clone());
-        push(REPLY_TO, self.reply_to.clone());
+        push(MESSAGE_ID, self.message_id);
+        push(REPLY_TO, self.reply_to);
         push(DEADLINE, self.deadline_ms.map(|v| v.to_string()));
         push(
             MAX_ATTEMPTS,
@@ -88,9 +88,9 @@ impl TaskHeaders {
         );
         push(RETRY_DELAY, self.retry.map(|r| r.to_string()));
         push(EFFECT, self.effect.map(|e| e.id().to_owned()));
-        push(CONTENT_TYPE, self.content_type.clone());
-        push(TRACEPARENT, self.traceparent.clone());
-        push(BLOB, self.blob.clone());
+        push(CONTENT_TYPE, self.content_type);
+        push(TRACEPARENT, self.traceparent);
+        push(BLOB, self.blob);
         pairs
     }
 
@@ -143,7 +143,7 @@ mod tests {
             traceparent: None,
             blob: Some("sha256-00.t1".into()),
         };
-        let pairs = headers.pairs();
+        let pairs = headers.clone().into_pairs();
         let get = |name: &str| {
             pairs
                 .iter()

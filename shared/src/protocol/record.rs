@@ -44,11 +44,15 @@ pub struct TaskRecord {
 }
 
 impl TaskRecord {
-    /// Which attempt the broker's delivery number `delivered` (from 1) is.
+    /// Which attempt the broker's delivery number `delivered` (from 1) is: later than every attempt
+    /// that is noted. A server that was killed counts on from what it had on disk, which can be
+    /// less than it had delivered; notes are confirmed.
     #[must_use]
     pub fn attempt(&self, delivered: u64) -> u32 {
-        let attempt = delivered.saturating_sub(self.handed_back).max(1);
-        u32::try_from(attempt).unwrap_or(u32::MAX)
+        let counted = delivered.saturating_sub(self.handed_back).max(1);
+        let counted = u32::try_from(counted).unwrap_or(u32::MAX);
+        let noted = self.attempts.iter().map(|note| note.attempt).max();
+        counted.max(noted.unwrap_or(0).saturating_add(1))
     }
 }
 
@@ -65,5 +69,26 @@ mod tests {
         assert_eq!(record.attempt(3), 1);
         assert_eq!(record.attempt(4), 2);
         assert_eq!(TaskRecord::default().attempt(1), 1);
+    }
+
+    #[test]
+    fn a_delivery_that_the_broker_forgot_is_an_attempt_all_the_same() {
+        let note = |attempt| AttemptNote {
+            attempt,
+            worker_id: "w".to_owned(),
+            at_ms: 1,
+            error: "busy".to_owned(),
+        };
+        let record = TaskRecord {
+            attempts: vec![note(1), note(2)],
+            ..TaskRecord::default()
+        };
+        assert_eq!(
+            record.attempt(2),
+            3,
+            "it was the second before the server was killed"
+        );
+        assert_eq!(record.attempt(3), 3);
+        assert_eq!(record.attempt(4), 4, "one of them left no word");
     }
 }

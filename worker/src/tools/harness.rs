@@ -8,16 +8,16 @@ use a3s_shared::protocol::{ExternalTask, SessionLane, clock};
 use bytes::Bytes;
 use serde_json::Value;
 use tempfile::TempDir;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
-use crate::context::{ShowOutput, StopReason, ToolContext};
+use crate::context::{ShowOutput, Stop, StopReason, ToolContext};
 use crate::tool::{Tool, ToolResult, Verdict};
 use crate::workspace::Workspace;
 
 pub(super) struct Harness {
     directory: TempDir,
     workspace: Arc<Workspace>,
-    stop: watch::Sender<Option<StopReason>>,
+    stop: Stop,
     pub(super) output: Option<mpsc::Sender<Bytes>>,
     pub(super) timeout: Duration,
 }
@@ -29,7 +29,7 @@ impl Harness {
         Self {
             directory,
             workspace: Arc::new(workspace),
-            stop: watch::Sender::new(None),
+            stop: Stop::default(),
             output: None,
             timeout: Duration::from_secs(60),
         }
@@ -51,7 +51,7 @@ impl Harness {
     }
 
     pub(super) fn stop(&self, reason: StopReason) {
-        self.stop.send_replace(Some(reason));
+        self.stop.tell(reason);
     }
 
     pub(super) async fn run(&self, tool: &impl Tool, payload: Value) -> Verdict {
@@ -68,9 +68,9 @@ impl Harness {
         let context = ToolContext::new(
             self.workspace.clone(),
             task.deadline_ms,
-            self.stop.subscribe(),
+            self.stop.clone(),
             self.output.clone().map(|sender| -> ShowOutput {
-                Box::new(move |chunk| drop(sender.try_send(chunk)))
+                Arc::new(move |chunk| drop(sender.try_send(chunk)))
             }),
         );
         tool.run(&task, &context).await

@@ -54,7 +54,7 @@ pub(crate) const INVARIANTS: [Invariant; 8] = [
     },
     Invariant {
         name: "I4",
-        says: "a once task starts at most once, any other once more for each fault or retry at most",
+        says: "a once task starts at most once, any other once more for each fault, retry or lost lease",
         check: starts::too_often,
     },
     Invariant {

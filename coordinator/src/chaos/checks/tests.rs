@@ -17,6 +17,7 @@ fn healthy(seed: u64, tasks: usize) -> Ledger {
         run: Run {
             seed,
             tasks,
+            lease_ms: 3_000,
             ..Run::default()
         },
         workers: vec![WorkerLife {
@@ -172,6 +173,16 @@ fn a_second_start_after_a_fault_is_none_for_idempotent_tasks() {
         }
     }
     assert!(broken(&ledger).is_empty(), "{:?}", broken(&ledger));
+}
+
+#[test]
+fn a_second_start_after_the_lease_is_none_for_idempotent_tasks() {
+    let later = |account: &mut Account| {
+        again(account);
+        account.executions[1].start_ms += 3_000;
+    };
+    assert!(after(quick(Effect::Idempotent), later).is_empty());
+    assert_eq!(after(quick(Effect::Once), later), ["I4", "I5"]);
 }
 
 #[test]

@@ -40,13 +40,29 @@ impl Journal {
     /// # Errors
     /// When the disk did not take it.
     pub(crate) async fn note(&self, line: &impl Serialize) -> io::Result<()> {
-        let gone = || io::Error::other("the ledger cannot be written: is the disk full?");
+        let on_disk = self.pass(line).await?;
+        on_disk.await.map_err(|_| gone())
+    }
+
+    /// Writes a line soon: for what is only heard of, where nobody must wait for the disk.
+    ///
+    /// # Errors
+    /// When the disk did not take an earlier line.
+    pub(crate) async fn note_soon(&self, line: &impl Serialize) -> io::Result<()> {
+        self.pass(line).await.map(drop)
+    }
+
+    async fn pass(&self, line: &impl Serialize) -> io::Result<oneshot::Receiver<()>> {
         let mut text = serde_json::to_vec(line)?;
         text.push(b'\n');
         let (done, on_disk) = oneshot::channel();
         self.entries.send((text, done)).await.map_err(|_| gone())?;
-        on_disk.await.map_err(|_| gone())
+        Ok(on_disk)
     }
+}
+
+fn gone() -> io::Error {
+    io::Error::other("the ledger cannot be written: is the disk full?")
 }
 
 /// Ends with the last journal, or with the first error: the writers hear of it.

@@ -20,6 +20,8 @@ pub(crate) struct Run {
     pub(crate) span_ms: u64,
     /// When the first task is due.
     pub(crate) began_ms: u64,
+    /// How long a lease lasts that nobody renews, in milliseconds.
+    pub(crate) lease_ms: u64,
 }
 
 impl Run {

@@ -91,7 +91,7 @@ impl Ledger {
     /// The id of the worker whose process id was `pid` at `at_ms`.
     pub(crate) fn worker(&self, pid: u32, at_ms: u64) -> Option<&str> {
         let lives = self.workers.iter().filter(|life| life.pid == pid);
-        let begun = lives.filter(|life| life.from_ms <= at_ms.saturating_add(1_000));
-        begun.last().map(|life| life.id.as_str())
+        let mut begun = lives.filter(|life| life.from_ms <= at_ms.saturating_add(1_000));
+        begun.next_back().map(|life| life.id.as_str())
     }
 }

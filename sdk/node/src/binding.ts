@@ -1,0 +1,55 @@
+// Which consumers a worker pulls from, and that they exist.
+
+import type { Broker } from "./broker/broker.js";
+import { ensure, ensureConsumers } from "./broker/ensure.js";
+import { openSession } from "./broker/sessions.js";
+import { ownConsumers, poolConsumers } from "./broker/topology.js";
+import type { Serves } from "./wire/fleet.js";
+import type { Lane } from "./wire/lane.js";
+
+/** The consumers that a worker pulls from. */
+export interface Binding {
+  readonly stream: string;
+  readonly consumers: ReadonlyMap<Lane, string>;
+  /** How long the broker waits for a sign of life of a task, in milliseconds: the shortest of the lanes'. */
+  readonly ackWaitMs: number;
+  /** Whether the consumers have a cap on running tasks. */
+  readonly capped: boolean;
+}
+
+/** Finds the consumers that are meant, and creates what is missing. */
+export async function bind(broker: Broker, serves: Serves, lanes: readonly Lane[]): Promise<Binding> {
+  const own = "session" in serves;
+  const stream = own ? broker.names.own : broker.names.tasks;
+  const name = (lane: Lane): string =>
+    own ? broker.names.ownConsumer(serves.session, lane) : broker.names.poolConsumer(serves.pool, lane);
+  const consumers = new Map(lanes.map((lane) => [lane, name(lane)]));
+  // Looking before creating lets a worker without the right to create work all the same.
+  const found = await leaseOf(broker, stream, consumers);
+  if (found === undefined) await ensure(broker);
+  if (own) await claimRoute(broker, serves.session);
+  if (found === undefined) {
+    const missing = own ? ownConsumers(broker.names, serves.session) : poolConsumers(broker.names, serves.pool);
+    await ensureConsumers(broker, stream, missing);
+  }
+  const ackWaitMs = found ?? (await leaseOf(broker, stream, consumers));
+  if (ackWaitMs === undefined) throw new Error(`the consumers of this worker's lanes are not in stream ${stream}`);
+  return { stream, consumers, ackWaitMs, capped: own };
+}
+
+/** The shortest lease of the consumers; `undefined` when one is missing. */
+async function leaseOf(broker: Broker, stream: string, consumers: ReadonlyMap<Lane, string>): Promise<number | undefined> {
+  try {
+    const infos = await Promise.all([...consumers.values()].map((name) => broker.jsm.consumers.info(stream, name)));
+    return Math.min(...infos.map((info) => (info.config.ack_wait ?? 0) / 1e6));
+  } catch {
+    return undefined;
+  }
+}
+
+/** A session's route is written by whoever comes first: a worker for a session that nobody opened makes it `own`. */
+async function claimRoute(broker: Broker, session: string): Promise<void> {
+  const { route } = await openSession(broker, session, "own");
+  if (route === "own") return;
+  throw new Error(`session ${session} sends its tasks to pool ${route.pool}, not to workers of its own: start this worker with the pool ${JSON.stringify(route.pool)}, or open the session with its own workers`);
+}

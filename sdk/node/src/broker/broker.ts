@@ -1,0 +1,200 @@
+// One connection as the rest of this package uses it: names, clock, requests, and publishing that
+// is confirmed. Decides nothing about a task.
+
+import { jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager } from "@nats-io/jetstream";
+import { RequestError, createInbox, headers as newHeaders, type Msg, type MsgHdrs, type NatsConnection } from "@nats-io/transport-node";
+
+import { Clock } from "../wire/clock.js";
+import { contentType, encode } from "../wire/encoding.js";
+import type { Event, EventKind } from "../wire/event.js";
+import { EXPECTED_LAST } from "../wire/headers.js";
+import { Names } from "../wire/names.js";
+import { BrokerError, Conflict, Unanswered, reasonOf } from "./errors.js";
+
+/** How long an answer of the broker is waited for, in milliseconds. */
+export const REQUEST_TIMEOUT_MS = 5_000;
+
+/** How often the clocks are compared; the shortest round trip is the most exact. */
+const TRIPS = 3;
+
+/** What is never corrected, beside half of the round trip: scheduling and rounding. */
+const SLACK_MS = 5;
+
+/** The broker's codes for "the subject's last message is another one". */
+const WRONG_LAST_SEQUENCE = [10071, 10164];
+
+/** "Not stored", for any reason; only the text tells "one a subject" from a stream that is full. */
+const NOT_STORED = 10077;
+
+/** The broker's word that a message is stored. */
+export interface PubAck {
+  readonly stream: string;
+  readonly seq: number;
+  /** A message of the same id had been stored before, and this one was not. */
+  readonly duplicate?: boolean;
+}
+
+/** A message as a stream holds it. */
+export interface StoredMessage {
+  readonly subject: string;
+  readonly sequence: number;
+  readonly body: Uint8Array;
+  readonly header: (name: string) => string | undefined;
+}
+
+interface ApiAnswer extends Partial<PubAck> {
+  readonly error?: { readonly err_code?: number; readonly description?: string };
+  readonly ts?: string;
+}
+
+export class Broker {
+  readonly names: Names;
+  readonly clock = new Clock();
+  readonly #api: string;
+
+  private constructor(
+    readonly nc: NatsConnection,
+    readonly js: JetStreamClient,
+    readonly jsm: JetStreamManager,
+    private readonly inboxPrefix: string | undefined,
+    prefix: string,
+    domain: string | undefined,
+  ) {
+    this.names = new Names(prefix);
+    this.#api = domain === undefined ? "$JS.API" : `$JS.${domain}.API`;
+  }
+
+  /** The broker behind `nc`; `domain` is that of its JetStream, through a leaf node. */
+  static async of(nc: NatsConnection, prefix: string, domain?: string, inboxPrefix?: string): Promise<Broker> {
+    const options = { timeout: REQUEST_TIMEOUT_MS, checkAPI: false, ...(domain !== undefined && { domain }) };
+    return new Broker(nc, jetstream(nc, options), await jetstreamManager(nc, options), inboxPrefix, prefix, domain);
+  }
+
+  /** A new subject for answers to this process alone. */
+  inbox(): string {
+    return createInbox(this.inboxPrefix);
+  }
+
+  /** The subject of a call of the JetStream API. */
+  api(call: string): string {
+    return `${this.#api}.${call}`;
+  }
+
+  /** Asks, and waits for the answer. Throws {@link Unanswered}. */
+  async request(subject: string, body?: Uint8Array | string, headers?: MsgHdrs): Promise<Msg> {
+    try {
+      return await this.nc.request(subject, body, { timeout: REQUEST_TIMEOUT_MS, ...(headers && { headers }) });
+    } catch (error) {
+      if (error instanceof RequestError && error.isNoResponders()) {
+        throw new BrokerError(`nobody answers on ${subject}; is JetStream enabled, and was a coordinator started once?`);
+      }
+      throw new Unanswered(`no answer on ${subject}: ${reasonOf(error)}`);
+    }
+  }
+
+  /**
+   * Publishes to a stream and waits for the broker's word. `expectedLast` stores it only if the
+   * subject's last message has this sequence (0: there is none). Throws {@link Conflict} when the
+   * condition does not hold, {@link Unanswered} when it may be stored or not.
+   */
+  async publish(subject: string, body: Uint8Array, headers: [string, string][] = [], expectedLast?: number): Promise<PubAck> {
+    const max = this.nc.info?.max_payload;
+    if (max !== undefined && body.length > max) {
+      throw new BrokerError(`${subject}: ${body.length} bytes are more than the server's max_payload of ${max}`);
+    }
+    const map = newHeaders();
+    for (const [name, value] of headers) map.set(name, value);
+    if (expectedLast !== undefined) map.set(EXPECTED_LAST, expectedLast.toString());
+    const answer = (await this.request(subject, body, map)).json<ApiAnswer>();
+    if (answer.error) throw refusal(subject, answer.error.err_code ?? 0, answer.error.description ?? "");
+    return answer as PubAck;
+  }
+
+  /** As {@link publish}, for a message that may exist once: `false` when there was one before. */
+  async publishFirst(subject: string, body: Uint8Array, headers: [string, string][], expectedLast?: number): Promise<boolean> {
+    try {
+      return (await this.publish(subject, body, headers, expectedLast)).duplicate !== true;
+    } catch (error) {
+      if (error instanceof Conflict) return false;
+      throw error;
+    }
+  }
+
+  /** The last message of a subject, `undefined` when it has none. */
+  async last(stream: string, subject: string): Promise<StoredMessage | undefined> {
+    return stored(await this.request(this.api(`DIRECT.GET.${stream}.${subject}`)));
+  }
+
+  /** The messages whose subject matches `filter`, oldest first, from sequence `from` on. */
+  async *scan(stream: string, filter: string, from = 1): AsyncGenerator<StoredMessage> {
+    for (let seq = from; ; ) {
+      const question = JSON.stringify({ seq, next_by_subj: filter });
+      const found = stored(await this.request(this.api(`DIRECT.GET.${stream}`), question));
+      if (!found) return;
+      yield found;
+      seq = found.sequence + 1;
+    }
+  }
+
+  /** Removes a message of a stream; one that is gone is no error. */
+  async remove(stream: string, sequence: number): Promise<void> {
+    await this.request(this.api(`STREAM.MSG.DELETE.${stream}`), JSON.stringify({ seq: sequence }));
+  }
+
+  /** Tells whoever listens. Never waits and never fails. */
+  emit(kind: EventKind, session: string, event: Partial<Event>): void {
+    if (this.nc.isClosed()) return;
+    const told: Event = { kind, session_id: session, time_ms: this.clock.nowMs(), ...event };
+    this.nc.publish(this.names.event(session, kind), encode("json", told));
+  }
+
+  /**
+   * Compares the clocks, by the date of a JetStream answer about `stream`. A difference within the
+   * error of the comparison is not corrected.
+   */
+  async compareClocks(stream: string): Promise<void> {
+    let best: { offset: number; took: number } | undefined;
+    for (let trip = 0; trip < TRIPS; trip += 1) {
+      const [sent, began] = [Date.now(), performance.now()];
+      const answer = await this.request(this.api(`STREAM.INFO.${stream}`)).catch(() => undefined);
+      const dated = Date.parse(answer?.json<ApiAnswer>().ts ?? "");
+      if (Number.isNaN(dated)) break;
+      const took = performance.now() - began;
+      if (!best || took < best.took) best = { offset: Math.round(dated - (sent + took / 2)), took };
+    }
+    if (!best) return;
+    this.clock.offsetMs = Math.abs(best.offset) > best.took / 2 + SLACK_MS ? best.offset : 0;
+  }
+
+  /** Calls `then` after each reconnect, until the connection is closed. */
+  onReconnect(then: () => void): void {
+    void (async () => {
+      for await (const status of this.nc.status()) {
+        if (status.type === "reconnect") then();
+      }
+    })();
+  }
+}
+
+/** The header of a body in JSON. */
+export const JSON_BODY: [string, string][] = [["Content-Type", contentType("json")]];
+
+function refusal(subject: string, code: number, description: string): BrokerError {
+  if (WRONG_LAST_SEQUENCE.includes(code) || (code === NOT_STORED && description.includes("per subject"))) {
+    return new Conflict(`${subject}: there is one already`);
+  }
+  return new BrokerError(`${subject}: the broker refused: ${description} (${code})`);
+}
+
+function stored(message: Msg): StoredMessage | undefined {
+  const headers = message.headers;
+  if (headers?.code === 404 || headers?.code === 408) return undefined;
+  const subject = headers?.get("Nats-Subject");
+  if (!subject) throw new BrokerError(`not an answer to a direct get: status ${headers?.code ?? "none"}`);
+  return {
+    subject,
+    sequence: Number(headers?.get("Nats-Sequence")),
+    body: message.data,
+    header: (name) => headers?.values(name)[0],
+  };
+}

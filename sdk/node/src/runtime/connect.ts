@@ -1,0 +1,142 @@
+// Which server, and how: what was given, else the environment, else a context of the `nats` CLI.
+
+import { readFile } from "node:fs/promises";
+import { homedir } from "node:os";
+import { join } from "node:path";
+
+import {
+  connect as natsConnect, credsAuthenticator, nkeyAuthenticator,
+  type Authenticator, type NatsConnection, type NodeConnectionOptions,
+} from "@nats-io/transport-node";
+
+import { Broker } from "../broker/broker.js";
+
+/** How to reach the broker. Each has an environment variable, read when it is not given. */
+export interface ConnectOptions {
+  /** `NATS_URL`; several with commas, or a list. Default: the context's, else 127.0.0.1:4222. */
+  servers?: string | string[];
+  /** `NATS_CONTEXT`: a context of the `nats` CLI, by name. */
+  context?: string;
+  /** `NATS_CREDS`: a file with JWT and seed. */
+  creds?: string;
+  /** `NATS_NKEY`: a file with a seed. */
+  nkey?: string;
+  /** `NATS_USER` */
+  user?: string;
+  /** `NATS_PASSWORD` */
+  password?: string;
+  /** `NATS_TOKEN` */
+  token?: string;
+  /** `NATS_CA`, `NATS_CERT`, `NATS_KEY`: PEM files. */
+  tls?: { ca?: string; cert?: string; key?: string };
+  /** `A3S_JS_DOMAIN`: the JetStream domain, through a leaf node. */
+  domain?: string;
+  /** `A3S_INBOX_PREFIX` */
+  inboxPrefix?: string;
+  /** `A3S_PREFIX`: the first token of all subjects. Default: `a3s`. */
+  prefix?: string;
+  /** A connection of the caller's own: used, and never closed. Nothing above applies but `domain` and `prefix`. */
+  connection?: NatsConnection;
+}
+
+interface ContextFile {
+  url?: string; user?: string; password?: string; token?: string; creds?: string; nkey?: string;
+  ca?: string; cert?: string; key?: string; jetstream_domain?: string; inbox_prefix?: string; tls_first?: boolean;
+}
+
+/** A broker, and how to let go of it. */
+export interface Connected {
+  readonly broker: Broker;
+  /** Sends what is left and closes, unless the connection is the caller's own. */
+  close(): Promise<void>;
+}
+
+/** The first of these versions that keeps every dead letter; 2.14.0 does not. */
+const OLDEST = [2, 12, 9] as const;
+
+/** Connects under `name`. Throws when no server answers within five seconds, or it is too old. */
+export async function connect(options: ConnectOptions, name: string): Promise<Connected> {
+  const env = process.env;
+  const prefix = options.prefix ?? env.A3S_PREFIX ?? "a3s";
+  if (options.connection) {
+    const broker = await Broker.of(options.connection, prefix, options.domain, options.inboxPrefix);
+    return { broker, close: () => Promise.resolve() };
+  }
+  const contextName = options.context ?? env.NATS_CONTEXT;
+  const context = contextName === undefined ? {} : await readContext(contextName);
+  const how = await natsOptions(options, context, name);
+  const nc = await natsConnect(how);
+  const version = nc.info?.version ?? "";
+  if (!isGoodEnough(version)) {
+    await nc.close();
+    throw new Error(`nats-server ${version} is refused: ${OLDEST.join(".")} or newer is needed, and not 2.14.0, because earlier ones lose dead letters`);
+  }
+  const domain = options.domain ?? env.A3S_JS_DOMAIN ?? present(context.jetstream_domain);
+  return { broker: await Broker.of(nc, prefix, domain, how.inboxPrefix), close: () => nc.drain().catch(() => nc.close()) };
+}
+
+async function natsOptions(options: ConnectOptions, context: ContextFile, name: string): Promise<NodeConnectionOptions> {
+  const env = process.env;
+  const pick = (given: string | undefined, variable: string, fromContext?: string): string | undefined =>
+    given ?? env[variable] ?? present(fromContext);
+  const servers = options.servers ?? env.NATS_URL ?? present(context.url);
+  const user = pick(options.user, "NATS_USER", context.user);
+  const pass = pick(options.password, "NATS_PASSWORD", context.password);
+  const token = pick(options.token, "NATS_TOKEN", context.token);
+  const ca = pick(options.tls?.ca, "NATS_CA", context.ca);
+  const cert = pick(options.tls?.cert, "NATS_CERT", context.cert);
+  const key = pick(options.tls?.key, "NATS_KEY", context.key);
+  const inbox = pick(options.inboxPrefix, "A3S_INBOX_PREFIX", context.inbox_prefix);
+  const authenticator = await authenticate(
+    pick(options.creds, "NATS_CREDS", context.creds), pick(options.nkey, "NATS_NKEY", context.nkey));
+  const tls = {
+    ...(ca !== undefined && { caFile: ca }), ...(cert !== undefined && { certFile: cert }),
+    ...(key !== undefined && { keyFile: key }), ...(context.tls_first === true && { handshakeFirst: true }),
+  };
+  return {
+    name,
+    timeout: 5_000,
+    // A worker outlives any outage; what it must not do meanwhile, its leases tell it.
+    maxReconnectAttempts: -1,
+    reconnectTimeWait: 250,
+    reconnectJitter: 250,
+    // A stack trace for each request costs more than the request.
+    noAsyncTraces: true,
+    ...(servers !== undefined && { servers: typeof servers === "string" ? servers.split(",") : servers }),
+    ...(user !== undefined && { user }),
+    ...(pass !== undefined && { pass }),
+    ...(token !== undefined && { token }),
+    ...(inbox !== undefined && { inboxPrefix: inbox }),
+    ...(authenticator && { authenticator }),
+    ...(Object.keys(tls).length > 0 && { tls }),
+  };
+}
+
+async function authenticate(creds: string | undefined, nkey: string | undefined): Promise<Authenticator | undefined> {
+  if (creds !== undefined) return credsAuthenticator(await readFile(creds));
+  if (nkey !== undefined) return nkeyAuthenticator(new TextEncoder().encode((await readFile(nkey, "utf8")).trim()));
+  return undefined;
+}
+
+async function readContext(name: string): Promise<ContextFile> {
+  const base = process.env.XDG_CONFIG_HOME ?? join(homedir(), ".config");
+  const path = join(base, "nats", "context", `${name}.json`);
+  try {
+    if (/[/\\]|^\./.test(name)) throw new Error("no file can have that name");
+    return JSON.parse(await readFile(path, "utf8")) as ContextFile;
+  } catch (error) {
+    throw new Error(`cannot read the nats context ${JSON.stringify(name)} at ${path}; \`nats context ls\` shows those there are`, { cause: error });
+  }
+}
+
+function isGoodEnough(version: string): boolean {
+  const numbers = version.split(/[.-]/).slice(0, 3).map(Number);
+  const differs = OLDEST.findIndex((part, at) => (numbers[at] ?? 0) !== part);
+  const newer = differs === -1 || (numbers[differs] ?? 0) > (OLDEST[differs] ?? 0);
+  return newer && numbers.join(".") !== "2.14.0";
+}
+
+/** The `nats` CLI writes what is not set as an empty text. */
+function present(text: string | undefined): string | undefined {
+  return text === "" ? undefined : text;
+}

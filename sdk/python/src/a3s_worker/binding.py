@@ -1,0 +1,78 @@
+"""Which consumers a worker pulls from, and that they exist."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .broker import Broker, BrokerError, ConflictError
+from .broker.kept import read_session, write_session
+from .broker.topology import Settings, ensure, ensure_consumers
+from .wire import clock
+from .wire.lane import SessionLane
+from .wire.names import OWN, Route
+from .wire.note import SessionRecord
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The consumers that a worker pulls from. `ack_wait`: seconds that the broker waits for a
+    sign of life of a task."""
+
+    stream: str
+    consumers: dict[SessionLane, str]
+    ack_wait: float
+    capped: bool
+
+
+async def bind(
+    broker: Broker, route: Route, session: str, lanes: Sequence[SessionLane], settings: Settings
+) -> Binding:
+    """Finds the consumers, and creates what is missing. Raises BrokerError."""
+    stream = broker.names.tasks(route)
+    consumers = {lane: broker.names.consumer(route, session, lane) for lane in lanes}
+    # Looking before creating lets a worker without the right to create work all the same.
+    ack_wait = await _look(broker, stream, consumers)
+    if ack_wait is None:
+        await ensure(broker, settings)
+    if route.is_own:
+        await claim_route(broker, session)
+    if ack_wait is None:
+        await ensure_consumers(broker, route, session, settings)
+        ack_wait = await _look(broker, stream, consumers)
+    if ack_wait is None:
+        raise BrokerError(f"the consumers of {stream} for this worker's lanes cannot be seen")
+    return Binding(stream, consumers, ack_wait, route.is_own)
+
+
+async def _look(broker: Broker, stream: str, consumers: dict[SessionLane, str]) -> float | None:
+    """The shortest lease of the consumers; None when one is missing."""
+
+    async def one(name: str) -> float:
+        info = await broker.call(f"CONSUMER.INFO.{stream}.{name}")
+        return float(info["config"]["ack_wait"]) / 1e9
+
+    try:
+        return min(await asyncio.gather(*(one(name) for name in consumers.values())))
+    except BrokerError:
+        return None
+
+
+async def claim_route(broker: Broker, session: str) -> None:
+    """A session's route is written by whoever comes first: a worker that is started for a session
+    that nobody opened yet makes it one with workers of its own. Raises BrokerError when the
+    session is on a pool."""
+    while True:
+        record, revision = await read_session(broker, session)
+        if record is None:
+            try:
+                await write_session(broker, SessionRecord(session, OWN, clock.now_ms()), revision)
+            except ConflictError:
+                continue
+            return
+        if not record.route.is_own:
+            pool = record.route.pool
+            raise BrokerError(
+                f"session {session} sends its tasks to pool {pool}, not to workers of its own: "
+                f"start this worker with pool={pool!r}, or open the session with its own route"
+            )
+        return

@@ -1,0 +1,17 @@
+"""Where the wire is: the connection, the set-up, and what is kept at the broker. Decides nothing
+about a task."""
+
+from .broker import Broker
+from .connect import ConnectOptions, connect
+from .errors import BrokerError, ConflictError, MissingError, RefusedError, UnconfirmedError
+
+__all__ = [
+    "Broker",
+    "BrokerError",
+    "ConflictError",
+    "ConnectOptions",
+    "MissingError",
+    "RefusedError",
+    "UnconfirmedError",
+    "connect",
+]

@@ -1,0 +1,184 @@
+"""What the broker keeps of tasks and sessions: results, records, cancel markers, dead letters,
+session records."""
+
+from typing import Any
+
+from ..wire import clock
+from ..wire.encoding import Encoding, MalformedError
+from ..wire.note import DeadLetter, SessionRecord
+from ..wire.record import CancelMarker, TaskRecord
+from ..wire.result import TaskResult
+from ..wire.task import BLOB, CONTENT_TYPE
+from .blobs import BLOB_THRESHOLD, get_blob, put_blob
+from .broker import Broker, StoredMessage
+from .errors import RefusedError, UnconfirmedError
+
+_TTL = "Nats-TTL"
+_TRIES = 3
+_KEPT_AFTER_DEADLINE_MS = 3_600_000
+_LONGEST_TTL_S = 6 * 24 * 3600
+
+
+def _ttl(deadline_ms: int) -> str:
+    """What concerns a task goes an hour after its deadline."""
+    left = max(0, deadline_ms - clock.now_ms()) + _KEPT_AFTER_DEADLINE_MS
+    return f"{min(left // 1000, _LONGEST_TTL_S)}s"
+
+
+async def publish_result(broker: Broker, result: TaskResult, encoding: Encoding) -> bool:
+    """Stores a task's result unless it has one. True: it is ours; also when it was stored by a
+    try whose answer was lost. Raises BrokerError when it may be stored or not."""
+    headers = {CONTENT_TYPE: encoding.content_type}
+    body = encoding.encode(result.write())
+    if len(body) > BLOB_THRESHOLD:
+        headers[BLOB] = await put_blob(broker, body, f"{result.task_id}-result")
+        body = b""
+    subject = broker.names.of_task(result.session_id, "result", result.task_id)
+    for tried in range(_TRIES):
+        try:
+            if await broker.publish_first(subject, body, headers, expected_last=0):
+                return True
+            return tried > 0 and await _is_ours(broker, result)
+        except UnconfirmedError:
+            if tried == _TRIES - 1:
+                raise
+    raise AssertionError("the last try returned or raised")
+
+
+async def _is_ours(broker: Broker, result: TaskResult) -> bool:
+    found = await find_result(broker, result.session_id, result.task_id)
+    said = (result.worker_id, result.started_at_ms)
+    return found is not None and (found.worker_id, found.started_at_ms) == said
+
+
+async def has_result(broker: Broker, session: str, task_id: str) -> bool:
+    """Whether a task has a result. Raises BrokerError."""
+    subject = broker.names.of_task(session, "result", task_id)
+    return await broker.last(broker.names.stream("RESULTS"), subject) is not None
+
+
+async def find_result(broker: Broker, session: str, task_id: str) -> TaskResult | None:
+    """The result of a task, None when there is none (yet, or any more: they are kept a day).
+    Raises BrokerError, or MalformedError when it cannot be read."""
+    subject = broker.names.of_task(session, "result", task_id)
+    found = await broker.last(broker.names.stream("RESULTS"), subject)
+    return await read_result(broker, dict(found.headers), found.body) if found else None
+
+
+async def read_result(broker: Broker, headers: dict[str, str], body: bytes) -> TaskResult:
+    """Decodes a result's message. Raises BrokerError, MalformedError."""
+    if BLOB in headers:
+        body = await get_blob(broker, headers[BLOB])
+    return TaskResult.read(Encoding.of(headers.get(CONTENT_TYPE), body).decode(body))
+
+
+async def read_record(broker: Broker, session: str, task_id: str) -> tuple[TaskRecord, int]:
+    """A task's record and its revision; an empty one of revision 0 when there is none. Raises
+    BrokerError, also when it cannot be read."""
+    subject = broker.names.of_task(session, "claim", task_id)
+    found = await broker.last(broker.names.stream("CLAIMS"), subject)
+    if found is None:
+        return TaskRecord(), 0
+    try:
+        return TaskRecord.read(Encoding.JSON.decode(found.body)), found.sequence
+    except MalformedError as error:
+        raise RefusedError(f"{subject} cannot be read: {error}") from error
+
+
+async def write_record(
+    broker: Broker, session: str, task_id: str, record: TaskRecord, revision: int, deadline_ms: int
+) -> int:
+    """Writes a record over `revision` and returns the new one. Raises ConflictError when somebody
+    wrote meanwhile, else BrokerError."""
+    subject = broker.names.of_task(session, "claim", task_id)
+    body = Encoding.JSON.encode(record.write())
+    try:
+        ack = await broker.publish(subject, body, {_TTL: _ttl(deadline_ms)}, revision)
+        return ack.sequence
+    except UnconfirmedError:
+        # Stored or not: what is there now tells.
+        found, sequence = await read_record(broker, session, task_id)
+        if found == record:
+            return sequence
+        raise
+
+
+async def mark_cancelled(
+    broker: Broker, session: str, task_id: str, reason: str, deadline_ms: int
+) -> None:
+    """Marks a task as cancelled, durably. Raises BrokerError."""
+    marker = CancelMarker(reason, clock.now_ms())
+    subject = broker.names.of_task(session, "cancel", task_id)
+    headers = {_TTL: _ttl(deadline_ms)}
+    await broker.publish(subject, Encoding.JSON.encode(vars(marker)), headers)
+
+
+async def find_marker(broker: Broker, session: str, task_id: str) -> CancelMarker | None:
+    """A task's cancel marker. Raises BrokerError."""
+    subject = broker.names.of_task(session, "cancel", task_id)
+    found = await broker.last(broker.names.stream("CANCELS"), subject)
+    return read_marker(found.body) if found else None
+
+
+def read_marker(body: bytes) -> CancelMarker:
+    """A cancel marker; what it says may be missing or nonsense, that it is there counts."""
+    try:
+        return CancelMarker.read(Encoding.JSON.decode(body))
+    except MalformedError:
+        return CancelMarker()
+
+
+async def bury(broker: Broker, letter: dict[str, Any]) -> None:
+    """Keeps a dead letter; the first one of a task stays. Raises BrokerError."""
+    lane = letter["lane"].lower()
+    subject = broker.names.dead_letter(letter["session_id"], lane, letter["task_id"])
+    headers = {CONTENT_TYPE: Encoding.JSON.content_type}
+    await broker.publish_first(subject, Encoding.JSON.encode(letter), headers)
+
+
+async def dead_letters(broker: Broker, session: str) -> list[DeadLetter]:
+    """The dead letters of a session, oldest first. Raises BrokerError."""
+    subjects = broker.names.dead_letter(session, "*", "*")
+    found = broker.scan(broker.names.stream("DLQ"), subjects)
+    return [DeadLetter.read(Encoding.JSON.decode(m.body)) async for m in found]
+
+
+async def read_session(broker: Broker, session: str) -> tuple[SessionRecord | None, int]:
+    """A session's record and its revision; None and 0 without one. Raises BrokerError,
+    MalformedError."""
+    bucket = broker.names.bucket("sessions")
+    found = await broker.last(f"KV_{bucket}", f"$KV.{bucket}.{session}")
+    if found is None:
+        return None, 0
+    if _is_deleted(found):
+        return None, found.sequence
+    return SessionRecord.read(Encoding.JSON.decode(found.body)), found.sequence
+
+
+async def write_session(broker: Broker, record: SessionRecord, revision: int) -> int:
+    """Writes a session's record over `revision`. Raises ConflictError, BrokerError."""
+    body = Encoding.JSON.encode(record.write())
+    return await put_value(broker, "sessions", record.session_id, body, revision)
+
+
+async def put_value(
+    broker: Broker, bucket: str, key: str, body: bytes, revision: int | None = None
+) -> int:
+    """Writes a value into a bucket. Raises ConflictError, BrokerError."""
+    ack = await broker.publish(_key(broker, bucket, key), body, {}, revision)
+    return ack.sequence
+
+
+async def delete_value(broker: Broker, bucket: str, key: str) -> None:
+    """Removes a value from a bucket. Raises BrokerError."""
+    await broker.publish(_key(broker, bucket, key), b"", {"KV-Operation": "DEL"}, timeout=2)
+
+
+def _key(broker: Broker, bucket: str, key: str) -> str:
+    # Through a leaf node, writes go through the API of the hub's domain.
+    domain = f"{broker.api}." if broker.js_domain else ""
+    return f"{domain}$KV.{broker.names.bucket(bucket)}.{key}"
+
+
+def _is_deleted(message: StoredMessage) -> bool:
+    return message.headers.get("KV-Operation") in ("DEL", "PURGE")
