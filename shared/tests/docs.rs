@@ -72,3 +72,36 @@ fn the_wire_document_names_every_header_event_and_stream() {
         assert!(wire.contains(name), "docs/wire.md says nothing of {name}");
     }
 }
+
+/// All Rust sources below `dir`, in one text.
+fn sources(dir: &std::path::Path) -> String {
+    let mut all = String::new();
+    for entry in std::fs::read_dir(dir)
+        .expect("a directory")
+        .filter_map(Result::ok)
+    {
+        let (path, name) = (entry.path(), entry.file_name());
+        if path.is_dir() && name != "target" && name != "node_modules" {
+            all.push_str(&sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            all.push_str(&std::fs::read_to_string(&path).expect("a source"));
+        }
+    }
+    all
+}
+
+#[test]
+fn every_test_that_the_page_on_reliability_names_exists() {
+    let page = document("reliability.md");
+    let named = page.split('`').skip(1).step_by(2);
+    let tests: Vec<_> = named.filter(|t| t.matches('_').count() > 3).collect();
+    assert!(tests.len() > 20, "the page is read: {tests:?}");
+    let sources: Vec<_> = ["shared", "worker", "coordinator", "testkit", "e2e"]
+        .map(|package| sources(&root().join(package)))
+        .into();
+    for test in tests {
+        let declared = format!("fn {test}(");
+        let there = sources.iter().any(|source| source.contains(&declared));
+        assert!(there, "{test} is promised and not in the repository");
+    }
+}

@@ -33,6 +33,8 @@ impl Cluster {
             let list = routes.map(|port| format!("nats://127.0.0.1:{port}"));
             let server = Server::builder()
                 .config(&format!("server_name: n{n}"))
+                // The shortest that it takes.
+                .config("lame_duck_duration: \"30s\"\nlame_duck_grace_period: \"1s\"")
                 .config(&format!(
                     "cluster {{ name: test, listen: \"127.0.0.1:{port}\", routes: {list:?} }}"
                 ));

@@ -153,6 +153,11 @@ impl Server {
         self.signal(Signal::CONT);
     }
 
+    /// Has it send its clients away, as an operator does before a stop (SIGUSR2). It ends by itself.
+    pub fn lame_duck(&mut self) {
+        self.signal(Signal::USR2);
+    }
+
     /// Starts a stopped or killed server on its store and port.
     ///
     /// # Panics

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod demo;
+mod fuzz;
 mod nats;
 mod step;
 mod test;
@@ -22,6 +23,8 @@ enum Recipe {
     /// Compare the product with the least that does the same on the broker
     #[command(disable_help_flag = true)]
     Bench(bench::Bench),
+    /// Throw bytes at everything that is read from the wire, for a while
+    Fuzz(fuzz::Fuzz),
     /// Build everything and run all tests, or those whose names contain a filter
     Test {
         /// Parts of test names
@@ -34,6 +37,7 @@ fn main() -> anyhow::Result<()> {
         Recipe::Nats => nats::ensure().map(drop),
         Recipe::Demo(demo) => demo::run(&demo),
         Recipe::Bench(bench) => bench::run(&bench),
+        Recipe::Fuzz(fuzz) => fuzz::run(&fuzz),
         Recipe::Check => check::run(),
         Recipe::Test { filters } => test::run(&filters),
     }
