@@ -12,11 +12,12 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
+use super::cast::Cast;
 use super::ledger::lines::{AtTheEnd, Run};
 use super::ledger::{BROKER, RUN, SCRIPT};
 use super::plan::Fault;
 use super::server::Server;
-use super::stage::{Cast, Stage};
+use super::stage::Stage;
 use super::witness::{self, Listener};
 
 /// The tool of all tasks.
