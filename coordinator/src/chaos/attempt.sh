@@ -10,6 +10,8 @@ if [[ $# -eq 0 ]]; then
     IFS= read -r line
     [[ $line =~ \"run\":\"([^\"]*)\" ]] && set -- ${BASH_REMATCH[1]}
 fi
+# A worker that was killed before it had written the task: nothing has begun.
+[[ -n $1 ]] || exit 64
 task=$1 seconds=$2 status=$3
 dir=${BASH_SOURCE[0]%/*}
 log=$dir/attempts.$PPID.log

@@ -12,11 +12,12 @@ use anyhow::{Context as _, Result, bail};
 use serde::Serialize;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, sleep_until};
 
+use super::cast::Cast;
 use super::ledger::lines::{AtTheEnd, Run};
 use super::ledger::{BROKER, RUN, SCRIPT};
 use super::plan::Fault;
 use super::server::Server;
-use super::stage::{Cast, Stage};
+use super::stage::Stage;
 use super::witness::{self, Listener};
 
 /// The tool of all tasks.
@@ -149,7 +150,7 @@ async fn work(
     progress: impl Fn(usize),
 ) -> Result<()> {
     let mut steps = steps(faults).into_iter().peekable();
-    let began = Instant::now();
+    let mut began = Instant::now();
     let mut tick = interval(TEND_EVERY);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut last = (0, Instant::now());
@@ -164,6 +165,9 @@ async fn work(
                     Some(Step { fault, .. }) => stage.end(fault).await?,
                     None => {}
                 }
+                // A step that took long (a server that starts on a busy machine) moves the rest:
+                // faults that have piled up would leave nobody the time to come back.
+                began += next.map_or(Duration::ZERO, |due| due.elapsed());
                 last.1 = Instant::now();
             }
             _ = tick.tick() => {

@@ -1,23 +1,26 @@
 //! `chaos`: does work while everything is broken, and checks that nothing was lost.
+//!
+//! * [`stand`]: the server, the coordinator and the directory of a run. [`told`]: what is printed.
+
+mod stand;
+mod told;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use a3s_coordinator::Coordinator;
-use a3s_shared::broker::Settings;
 use a3s_shared::protocol::{Token, clock};
-use a3s_shared::runtime::{self, ConnectOptions, Connection, Role, Shutdown};
+use a3s_shared::runtime::Shutdown;
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum as _};
 use serde_json::json;
 
-use crate::chaos::checks::{self, Finding};
+use crate::chaos::cast::Cast;
+use crate::chaos::checks;
 use crate::chaos::ledger::Ledger;
 use crate::chaos::ledger::lines::Run;
 use crate::chaos::page;
 use crate::chaos::plan::{Fault, Harm, plan};
-use crate::chaos::server::Server;
-use crate::chaos::stage::Cast;
 use crate::chaos::submitter::submit_all;
 use crate::chaos::summary::Summary;
 use crate::chaos::supervisor::{Ended, Setting, prepare, supervise};
@@ -27,16 +30,12 @@ use super::duration::milliseconds;
 use super::failure::{DONE, FAILED, Failure, INTERRUPTED};
 use super::local_workers::{PROGRAM, find};
 use super::output::{Output, Progress};
+use stand::{Kept, Stand};
+use told::told;
 
 /// Tasks a second, unless --minutes says otherwise: so few that faults hit a fleet that works, and
 /// not one that drowns.
 const TASKS_A_SECOND: f64 = 150.0;
-
-/// The lease of tasks on a server of the run's own. Short, so that many are lost in a short run.
-const ACK_WAIT: Duration = Duration::from_secs(3);
-
-/// Offending tasks that are named on standard output; the report and --json name all.
-const NAMED: usize = 20;
 
 /// Kill, freeze and cut everything at random while tasks run, and check that nothing is lost
 ///
@@ -229,13 +228,13 @@ impl Chaos {
         match self.json {
             true => {
                 let faults: Vec<_> = ledger.faults.iter().map(|struck| struck.fault).collect();
-                let told = json!({
+                let whole = json!({
                     "seed": ledger.run.seed,
                     "plan": faults,
                     "summary": summary,
                     "invariants": findings,
                 });
-                output.json(&told).await?;
+                output.json(&whole).await?;
             }
             false => output.line(&told(&ledger, &summary, &findings)).await?,
         }
@@ -244,50 +243,6 @@ impl Chaos {
             false => Ok(FAILED),
         }
     }
-}
-
-/// What a person reads.
-fn told(ledger: &Ledger, summary: &Summary, findings: &[Finding]) -> String {
-    let mut lines = vec![format!("seed {}", ledger.run.seed)];
-    lines.extend(
-        summary
-            .counts()
-            .map(|(name, count)| format!("{name:20}{count:>9}")),
-    );
-    let executions: Vec<_> = summary
-        .executions
-        .iter()
-        .map(|(times, tasks)| format!("{times}: {tasks}"))
-        .collect();
-    lines.push(format!("executions a task   {}", executions.join(", ")));
-    lines.push(format!(
-        "throughput          {:.0} results/s over {:.1} s",
-        summary.throughput,
-        summary.took_ms as f64 / 1_000.0
-    ));
-    lines.push(format!("faults              {}", ledger.faults.len()));
-    for (harm, times) in summary.recovery_by_harm() {
-        let (half, longest) = (times.get(times.len() / 2), times.last());
-        if let (Some(half), Some(longest)) = (half, longest) {
-            let (name, count) = (page::name(harm), times.len());
-            lines.push(format!(
-                "  {name:18}{count:>4}  next result after {half} ms (half), {longest} ms (longest)"
-            ));
-        }
-    }
-    for finding in findings {
-        let verdict = match finding.offences.is_empty() {
-            true => "holds ",
-            false => "BROKEN",
-        };
-        lines.push(format!("{} {verdict}  {}", finding.name, finding.says));
-        let offences = finding.offences.iter().take(NAMED);
-        lines.extend(offences.map(|offence| format!("    {}: {}", offence.task, offence.what)));
-        if let Some(more @ 1..) = finding.offences.len().checked_sub(NAMED) {
-            lines.push(format!("    and {more} more"));
-        }
-    }
-    lines.join("\n")
 }
 
 /// The submitting process's whole life.
@@ -300,104 +255,4 @@ async fn submit(globals: &Globals, dir: &Path) -> Result<u8, Failure> {
     coordinator.close().await;
     submitted.map_err(|error| Failure::broker(format!("{error:#}")))?;
     Ok(DONE)
-}
-
-/// The server of a run and a coordinator that nobody hurts.
-struct Stand {
-    server: Option<Server>,
-    coordinator: Coordinator,
-    join: Vec<(String, String)>,
-    /// How long a lease lasts that nobody renews, where the run makes the consumers.
-    lease: Duration,
-    version: String,
-}
-
-impl Stand {
-    async fn connect(globals: &Globals, dir: &Path) -> Result<Self, Failure> {
-        let given = !globals.connect.nats_url.is_empty() || globals.connect.context.is_some();
-        let (server, connection, settings) = match given {
-            true => (
-                None,
-                globals.connect(false).await?,
-                globals.settings.clone(),
-            ),
-            false => {
-                let server = Server::start(&dir.join("nats")).await;
-                let server = server.map_err(Failure::broker)?;
-                let connection = connect(server.url()).await?;
-                let settings = Settings {
-                    ack_wait: ACK_WAIT,
-                    ..globals.settings.clone()
-                };
-                (Some(server), connection, settings)
-            }
-        };
-        let mut join = runtime::env_lines(&connection);
-        let more = [
-            ("A3S_ACK_WAIT", settings.ack_wait.as_secs_f64().to_string()),
-            ("A3S_WAIT_FOR_SERVER", "true".to_owned()),
-            (
-                "RUST_LOG",
-                std::env::var("RUST_LOG").unwrap_or("warn".to_owned()),
-            ),
-        ];
-        join.extend(more.map(|(name, value)| (name.to_owned(), value)));
-        let version = connection.client.server_info().version;
-        let lease = settings.ack_wait;
-        let coordinator = Coordinator::start(connection, settings)
-            .await
-            .map_err(Failure::broker)?;
-        Ok(Self {
-            server,
-            coordinator,
-            join,
-            lease,
-            version,
-        })
-    }
-}
-
-async fn connect(url: &str) -> Result<Connection, Failure> {
-    runtime::connect(
-        &ConnectOptions::to(url),
-        &Role::worker("a3s-coordinator chaos"),
-    )
-    .await
-    .map_err(Failure::broker)
-}
-
-/// The directory of a run: the user's, or one that goes unless there is something to be seen.
-struct Kept {
-    path: PathBuf,
-    temporary: Option<tempfile::TempDir>,
-}
-
-impl Kept {
-    fn new(wanted: Option<&Path>) -> Result<Self, Failure> {
-        let made = match wanted {
-            Some(path) => std::fs::create_dir_all(path)
-                .and_then(|()| path.canonicalize())
-                .map(|path| (path, None)),
-            None => tempfile::Builder::new()
-                .prefix("a3s-chaos-")
-                .tempdir()
-                .map(|dir| (dir.path().to_owned(), Some(dir))),
-        };
-        let (path, temporary) = made.map_err(|e| Failure::output("the ledger", &e))?;
-        if path.join(crate::chaos::ledger::RUN).exists() {
-            let text = format!(
-                "{} has the ledger of another run: name a new one",
-                path.display()
-            );
-            return Err(Failure::usage(text));
-        }
-        Ok(Self { path, temporary })
-    }
-
-    fn keep(self) -> PathBuf {
-        match self.temporary {
-            Some(dir) => dir.keep(),
-            None => self.path,
-        }
-    }
 }
