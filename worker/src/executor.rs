@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use a3s_shared::broker::{Broker, BrokerError};
+use a3s_shared::broker::{Broker, BrokerError, Unread};
 use a3s_shared::protocol::{
     Claim, Effect, ErrorKind, Event, EventKind, ExternalTask, TaskRecord, clock,
 };
@@ -53,9 +53,13 @@ impl Executor {
         let lease = Lease::new(&self.broker, &delivery, self.ack_wait);
         let mut job = match self.job(&delivery).await {
             Ok(job) => job,
-            Err(reason) => return self.bury_unreadable(&delivery, &reason).await,
+            Err(Unread::Never(reason)) => return self.bury_unreadable(&delivery, &reason).await,
+            Err(Unread::NotNow(error)) => {
+                let task_id = delivery.stored.fallback_id(&self.broker);
+                tracing::warn!(task.id = task_id, %error, "a task was left for later");
+                return;
+            }
         };
-        self.steps.at(Step::Pulled, &job.task.task_id);
         let settlement = match self.examine(&delivery, &mut job).await {
             Ok(Some(settlement)) => settlement,
             Ok(None) => self.start(&delivery, &lease, &mut job).await,
@@ -68,7 +72,7 @@ impl Executor {
         self.settle(&delivery, &lease, job, settlement).await;
     }
 
-    async fn job(&self, delivery: &Delivery) -> Result<Job, String> {
+    async fn job(&self, delivery: &Delivery) -> Result<Job, Unread> {
         let (task, encoding) = delivery.stored.task(&self.broker).await?;
         Ok(Job {
             encoding,

@@ -186,6 +186,19 @@ impl Executor {
     /// gets a failed result.
     pub(crate) async fn bury_unreadable(&self, delivery: &Delivery, reason: &str) {
         let task_id = delivery.stored.fallback_id(&self.broker);
+        let session = &delivery.stored.address.session;
+        // A large body goes with its task's result: when the acknowledgement of that was lost,
+        // there is no body any more, and nothing left to do.
+        if delivery.delivered > 1 {
+            match self.broker.has_result(session, &task_id).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    delivery.answer(&self.broker, Answer::Done).await;
+                    return;
+                }
+                Err(_) => return,
+            }
+        }
         let error = format!("the task cannot be read: {reason}");
         tracing::warn!(task.id = task_id, subject = delivery.stored.subject, %error, "a task was buried");
         let letter = delivery.stored.dead_letter(task_id.clone(), &error);

@@ -1,7 +1,7 @@
 //! Settling a task on behalf of the workers: answer first, then remove, so that a crash in
 //! between repeats the steps and never loses the task.
 
-use a3s_shared::broker::{Broker, BrokerError, Stored, StoredTask};
+use a3s_shared::broker::{Broker, BrokerError, Stored, StoredTask, Unread};
 use a3s_shared::protocol::{
     DeadLetter, ErrorKind, Event, EventKind, ExternalTask, TaskRecord, TaskResult, clock,
 };
@@ -20,7 +20,8 @@ pub(super) async fn bury(
 ) -> Result<(), BrokerError> {
     let (task, encoding) = match stored.task(broker).await {
         Ok(read) => read,
-        Err(unreadable) => {
+        Err(Unread::NotNow(error)) => return Err(error),
+        Err(Unread::Never(unreadable)) => {
             let id = stored.fallback_id(broker);
             let error = format!("{reason}; it cannot be read either: {unreadable}");
             broker.bury(&stored.dead_letter(id, &error)).await?;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use a3s_shared::broker::{Broker, BrokerError, StoredTask, TaskStream};
+use a3s_shared::broker::{Broker, BrokerError, StoredTask, TaskStream, Unread};
 use a3s_shared::protocol::clock;
 use tokio::time::sleep;
 
@@ -69,7 +69,8 @@ async fn clear_if_overdue(broker: &Broker, stored: &StoredTask) -> Result<(), Br
             clear::time_out(broker, stored, &task).await
         }
         Ok(_) => Ok(()),
-        Err(_) => clear::bury(broker, stored, "nobody could run it", 0).await,
+        Err(Unread::Never(_)) => clear::bury(broker, stored, "nobody could run it", 0).await,
+        Err(Unread::NotNow(error)) => Err(error),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Bodies that are too large for a message, in the object store, named by their digest.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 
+use async_nats::jetstream::object_store::GetErrorKind;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
@@ -47,14 +49,17 @@ impl Broker {
     /// Reads a body back and checks it against its digest.
     ///
     /// # Errors
-    /// When it is gone, larger than 256 MiB, or not what its name says.
+    /// `Unreadable` when it is gone, larger than 256 MiB, or not what its name says; anything else
+    /// when the broker did not give it: another time it may.
     pub async fn get_blob(&self, name: &str) -> Result<Bytes, BrokerError> {
         let what = format!("read body {name}");
         let bucket = self.blobs(&what).await?;
-        let object = bucket
-            .get(name)
-            .await
-            .map_err(|e| BrokerError::refused(&what, e))?;
+        let object = bucket.get(name).await.map_err(|error| match error.kind() {
+            GetErrorKind::NotFound | GetErrorKind::InvalidName => {
+                BrokerError::unreadable(&what, error)
+            }
+            _ => BrokerError::unreachable(&what, error),
+        })?;
         let size = object.info().size;
         if size > MAX_BLOB {
             return Err(BrokerError::unreadable(
@@ -65,7 +70,10 @@ impl Broker {
         let mut body = Vec::with_capacity(size);
         let mut reader = object.take(MAX_BLOB as u64);
         let read = reader.read_to_end(&mut body).await;
-        read.map_err(|e| BrokerError::unreadable(&what, e))?;
+        read.map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => BrokerError::unreadable(&what, error),
+            _ => BrokerError::unreachable(&what, error),
+        })?;
         let expected = name
             .strip_prefix("sha256-")
             .and_then(|n| n.split('.').next());

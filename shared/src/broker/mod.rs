@@ -47,7 +47,7 @@ pub use names::{Names, TaskAddress, TaskStream};
 pub use publish::{Outgoing, PubAck, PublishError, Stored};
 pub use results::ResultFeed;
 pub use settings::Settings;
-pub use stored_task::StoredTask;
+pub use stored_task::{StoredTask, Unread};
 pub use tasks::{Accepted, SubmitError, TaskOptions};
 
 use bytes::Bytes;

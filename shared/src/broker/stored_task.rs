@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::lookup::StoredMessage;
-use super::{Broker, TaskAddress, TaskStream};
+use super::{Broker, BrokerError, TaskAddress, TaskStream};
 use crate::protocol::{
     DEFAULT_TIMEOUT_MS, DeadLetter, Encoding, ExternalTask, TaskBody, TaskHeaders, clock,
     validate_token,
@@ -33,6 +33,26 @@ pub struct StoredTask {
     pub sequence: u64,
     /// When it was stored, in the broker's time, milliseconds since 1970; 0 when unknown.
     pub stored_at_ms: u64,
+}
+
+/// Why a task could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// It can never be run: why, in words for the dead letter.
+    #[error("{0}")]
+    Never(String),
+    /// The broker did not give its large body: another time it may.
+    #[error(transparent)]
+    NotNow(BrokerError),
+}
+
+impl Unread {
+    fn of(error: BrokerError) -> Self {
+        match error {
+            BrokerError::Unreadable { .. } => Self::Never(error.to_string()),
+            _ => Self::NotNow(error),
+        }
+    }
 }
 
 impl StoredTask {
@@ -72,14 +92,18 @@ impl StoredTask {
     /// Decodes the task.
     ///
     /// # Errors
-    /// Why it can never be run, in words for the dead letter.
-    pub async fn task(&self, broker: &Broker) -> Result<(ExternalTask, Encoding), String> {
+    /// [`Unread`]: it can never be run, or its body could not be had now.
+    pub async fn task(&self, broker: &Broker) -> Result<(ExternalTask, Encoding), Unread> {
         let body = match &self.headers.blob {
-            Some(name) => broker.get_blob(name).await.map_err(|e| e.to_string())?,
+            Some(name) => broker.get_blob(name).await.map_err(Unread::of)?,
             None => self.body.clone(),
         };
-        let encoding = self.headers.encoding(&body);
-        let body: TaskBody = encoding.decode(&body).map_err(|e| e.to_string())?;
+        self.decode(broker, &body).map_err(Unread::Never)
+    }
+
+    fn decode(&self, broker: &Broker, body: &[u8]) -> Result<(ExternalTask, Encoding), String> {
+        let encoding = self.headers.encoding(body);
+        let body: TaskBody = encoding.decode(body).map_err(|e| e.to_string())?;
         let TaskAddress { session, lane, .. } = &self.address;
         if let Some(other) = body.session_id.filter(|s| s != session) {
             return Err(format!(
