@@ -57,12 +57,11 @@ impl Executor {
                 return Box::pin(self.bury_unreadable(&delivery, &reason)).await;
             }
             Err(Unread::NotNow(error)) => {
-                let subject = &delivery.stored.subject;
-                tracing::warn!(subject, %error, "a task was left to its redelivery");
+                let task_id = delivery.stored.fallback_id(&self.broker);
+                tracing::warn!(task.id = task_id, %error, "a task was left for later");
                 return;
             }
         };
-        self.steps.at(Step::Pulled, &job.task.task_id);
         let settlement = match self.examine(&delivery, &mut job).await {
             Ok(Some(settlement)) => settlement,
             Ok(None) => self.start(&delivery, &lease, &mut job).await,

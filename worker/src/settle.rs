@@ -191,11 +191,15 @@ impl Executor {
     pub(crate) async fn bury_unreadable(&self, delivery: &Delivery, reason: &str) {
         let task_id = delivery.stored.fallback_id(&self.broker);
         let session = &delivery.stored.address.session;
-        if delivery.delivered > 1
-            && let Ok(true) = self.broker.has_result(session, &task_id).await
-        {
-            delivery.answer(&self.broker, Answer::Done).await;
-            return;
+        if delivery.delivered > 1 {
+            match self.broker.has_result(session, &task_id).await {
+                Ok(false) => {}
+                Ok(true) => {
+                    delivery.answer(&self.broker, Answer::Done).await;
+                    return;
+                }
+                Err(_) => return,
+            }
         }
         let error = format!("the task cannot be read: {reason}");
         tracing::warn!(task.id = task_id, subject = delivery.stored.subject, %error, "a task was buried");

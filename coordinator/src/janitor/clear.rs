@@ -21,9 +21,9 @@ pub(super) async fn bury(
     let (task, encoding) = match stored.task(broker).await {
         Ok(read) => read,
         Err(Unread::NotNow(error)) => return Err(error),
-        Err(Unread::Never(reason_too)) => {
+        Err(Unread::Never(unreadable)) => {
             let id = stored.fallback_id(broker);
-            let error = format!("{reason}; it cannot be read either: {reason_too}");
+            let error = format!("{reason}; it cannot be read either: {unreadable}");
             broker.bury(&stored.dead_letter(id, &error)).await?;
             return remove(broker, stored).await;
         }

@@ -69,8 +69,8 @@ async fn clear_if_overdue(broker: &Broker, stored: &StoredTask) -> Result<(), Br
             clear::time_out(broker, stored, &task).await
         }
         Ok(_) => Ok(()),
-        Err(Unread::NotNow(error)) => Err(error),
         Err(Unread::Never(_)) => clear::bury(broker, stored, "nobody could run it", 0).await,
+        Err(Unread::NotNow(error)) => Err(error),
     }
 }
 

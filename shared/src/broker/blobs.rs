@@ -1,6 +1,7 @@
 //! Bodies that are too large for a message, in the object store, named by their digest.
 
 use std::fmt::Write as _;
+use std::io::ErrorKind;
 
 use async_nats::jetstream::object_store::GetErrorKind;
 use bytes::Bytes;
@@ -48,8 +49,8 @@ impl Broker {
     /// Reads a body back and checks it against its digest.
     ///
     /// # Errors
-    /// `Unreadable` when it is gone, larger than 256 MiB, or not what its name says; else when
-    /// the broker did not give it this time.
+    /// `Unreadable` when it is gone, larger than 256 MiB, or not what its name says; anything else
+    /// when the broker did not give it: another time it may.
     pub async fn get_blob(&self, name: &str) -> Result<Bytes, BrokerError> {
         let what = format!("read body {name}");
         let bucket = self.blobs(&what).await?;
@@ -69,7 +70,10 @@ impl Broker {
         let mut body = Vec::with_capacity(size);
         let mut reader = object.take(MAX_BLOB as u64);
         let read = reader.read_to_end(&mut body).await;
-        read.map_err(|e| BrokerError::unreachable(&what, e))?;
+        read.map_err(|error| match error.kind() {
+            ErrorKind::InvalidData => BrokerError::unreadable(&what, error),
+            _ => BrokerError::unreachable(&what, error),
+        })?;
         let expected = name
             .strip_prefix("sha256-")
             .and_then(|n| n.split('.').next());

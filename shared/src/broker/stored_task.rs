@@ -1,8 +1,6 @@
 //! A task as its stream holds it: read by the worker that gets it delivered, and by those who
 //! clear up after tasks that nobody can finish.
 
-use std::fmt;
-
 use async_nats::HeaderMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -15,17 +13,6 @@ use crate::protocol::{
     DEFAULT_TIMEOUT_MS, DeadLetter, Encoding, ExternalTask, TaskBody, TaskHeaders, clock,
     validate_token,
 };
-
-/// Why a task was not read.
-#[derive(Debug, thiserror::Error)]
-pub enum Unread {
-    /// It makes no sense, and never will; in words for the dead letter.
-    #[error("{0}")]
-    Never(String),
-    /// Its large body could not be fetched this time.
-    #[error(transparent)]
-    NotNow(BrokerError),
-}
 
 /// A task's message. Its subject and headers are understood; its body may be nonsense.
 #[derive(Debug, Clone)]
@@ -46,6 +33,26 @@ pub struct StoredTask {
     pub sequence: u64,
     /// When it was stored, in the broker's time, milliseconds since 1970; 0 when unknown.
     pub stored_at_ms: u64,
+}
+
+/// Why a task could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Unread {
+    /// It can never be run: why, in words for the dead letter.
+    #[error("{0}")]
+    Never(String),
+    /// The broker did not give its large body: another time it may.
+    #[error(transparent)]
+    NotNow(BrokerError),
+}
+
+impl Unread {
+    fn of(error: BrokerError) -> Self {
+        match error {
+            BrokerError::Unreadable { .. } => Self::Never(error.to_string()),
+            _ => Self::NotNow(error),
+        }
+    }
 }
 
 impl StoredTask {
@@ -85,34 +92,29 @@ impl StoredTask {
     /// Decodes the task.
     ///
     /// # Errors
-    /// [`Unread`]: whether it can never be read, or not now.
+    /// [`Unread`]: it can never be run, or its body could not be had now.
     pub async fn task(&self, broker: &Broker) -> Result<(ExternalTask, Encoding), Unread> {
         let body = match &self.headers.blob {
-            Some(name) => {
-                let body = Box::pin(broker.get_blob(name)).await;
-                body.map_err(|error| match error {
-                    BrokerError::Unreadable { .. } => Unread::Never(error.to_string()),
-                    error => Unread::NotNow(error),
-                })?
-            }
+            Some(name) => Box::pin(broker.get_blob(name)).await.map_err(Unread::of)?,
             None => self.body.clone(),
         };
-        let encoding = self.headers.encoding(&body);
-        let never = |error: &dyn fmt::Display| Unread::Never(error.to_string());
-        let body: TaskBody = encoding.decode(&body).map_err(|e| never(&e))?;
+        self.decode(broker, &body).map_err(Unread::Never)
+    }
+
+    fn decode(&self, broker: &Broker, body: &[u8]) -> Result<(ExternalTask, Encoding), String> {
+        let encoding = self.headers.encoding(body);
+        let body: TaskBody = encoding.decode(body).map_err(|e| e.to_string())?;
         let TaskAddress { session, lane, .. } = &self.address;
         if let Some(other) = body.session_id.filter(|s| s != session) {
-            return Err(never(&format_args!(
+            return Err(format!(
                 "session_id {other:?} is not the subject's {session:?}"
-            )));
+            ));
         }
         if let Some(other) = body.lane.filter(|l| l != lane) {
-            return Err(never(&format_args!(
-                "lane {other} is not the subject's {lane}"
-            )));
+            return Err(format!("lane {other} is not the subject's {lane}"));
         }
         let task_id = body.task_id.unwrap_or_else(|| self.fallback_id(broker));
-        validate_token("task id", &task_id).map_err(|e| never(&e))?;
+        validate_token("task id", &task_id).map_err(|e| e.to_string())?;
         let timeout_ms = body.timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
         let task = ExternalTask {
             task_id,

@@ -1,6 +1,6 @@
 //! Submitting: accepted once, refused clearly, large or small.
 
-use a3s_shared::broker::{BLOB_THRESHOLD, Settings, StoredTask, SubmitError};
+use a3s_shared::broker::{BLOB_THRESHOLD, Settings, StoredTask, SubmitError, Unread};
 use a3s_shared::protocol::{Encoding, Route};
 use a3s_testkit::Server;
 use serde_json::json;
@@ -197,4 +197,24 @@ async fn a_full_stream_refuses_and_keeps_what_it_has() {
     assert!(refused.contains("was not accepted"), "{refused}");
     assert!(refused.contains("maximum bytes exceeded"), "{refused}");
     assert_eq!(rig.count("A3S_TASKS").await, accepted);
+}
+
+#[tokio::test]
+async fn a_large_body_that_is_away_is_not_one_that_is_gone() {
+    let mut rig = Rig::start().await;
+    let task = task(json!({ "content": "x".repeat(2 * BLOB_THRESHOLD) }));
+    let accepted = rig.broker.submit(&task, &pool(), &options()).await;
+    let accepted = accepted.expect("accepted");
+    let message = rig.broker.at("A3S_TASKS", accepted.sequence).await;
+    let message = message.expect("an answer").expect("the task");
+    let stored = StoredTask::read(&rig.broker, "A3S_TASKS", message).expect("a task");
+    rig.server.stop_process();
+    let away = stored.task(&rig.broker).await;
+    assert!(matches!(away, Err(Unread::NotNow(_))), "{away:?}");
+    rig.server.continue_process();
+    stored.task(&rig.broker).await.expect("it is there again");
+    let blob = accepted.blob.expect("a large body");
+    rig.broker.remove_blob(&blob).await.expect("removed");
+    let gone = stored.task(&rig.broker).await;
+    assert!(matches!(gone, Err(Unread::Never(_))), "{gone:?}");
 }

@@ -52,11 +52,14 @@ pub(super) fn contradicted(ledger: &Ledger) -> Vec<Offence> {
     let contradicted = ledger.tasks.iter().filter_map(|(task, account)| {
         let mut views = account.views.iter().chain(&account.stored);
         let first = views.next()?;
-        let other = views.find(|view| !view.agrees(first))?;
-        Some(offence(
-            task,
-            format!("{}, and {}", told(first), told(other)),
-        ))
+        let what = match views.find(|view| !view.agrees(first)) {
+            Some(other) => format!("{}, and {}", told(first), told(other)),
+            None if first.outcome == Outcome::Completed && account.letter.is_some() => {
+                format!("{}, and buried", told(first))
+            }
+            None => return None,
+        };
+        Some(offence(task, what))
     });
     contradicted.collect()
 }

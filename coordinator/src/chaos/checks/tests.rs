@@ -143,6 +143,17 @@ fn a_second_outcome_is_found() {
 }
 
 #[test]
+fn a_letter_of_a_task_that_was_done_is_found() {
+    let buried = |account: &mut Account| {
+        account.letter = Some(Letter {
+            task: String::new(),
+            attempts: 0,
+        });
+    };
+    assert_eq!(after(quick(Effect::Once), buried), ["I3"]);
+}
+
+#[test]
 fn a_second_start_of_a_once_task_is_found() {
     assert_eq!(after(quick(Effect::Once), again), ["I4", "I5"]);
 }
