@@ -52,8 +52,12 @@ impl Executor {
     pub(crate) async fn run(&self, delivery: Delivery, slot: Slot) {
         let lease = Lease::new(&self.broker, &delivery, self.ack_wait);
         let mut job = match self.job(&delivery).await {
-            Ok(job) => job,
-            Err(reason) => return Box::pin(self.bury_unreadable(&delivery, &reason)).await,
+            Ok(Ok(job)) => job,
+            Ok(Err(reason)) => return Box::pin(self.bury_unreadable(&delivery, &reason)).await,
+            Err(error) => {
+                tracing::warn!(%error, "a task was left for later: its body is not to be had now");
+                return;
+            }
         };
         self.steps.at(Step::Pulled, &job.task.task_id);
         let settlement = match self.examine(&delivery, &mut job).await {
@@ -68,9 +72,10 @@ impl Executor {
         self.settle(&delivery, &lease, job, settlement).await;
     }
 
-    async fn job(&self, delivery: &Delivery) -> Result<Job, String> {
-        let (task, encoding) = delivery.stored.task(&self.broker).await?;
-        Ok(Job {
+    /// The inner error is for ever.
+    async fn job(&self, delivery: &Delivery) -> Result<Result<Job, String>, BrokerError> {
+        let read = delivery.stored.task_if_reachable(&self.broker).await?;
+        Ok(read.map(|(task, encoding)| Job {
             encoding,
             effect: delivery.stored.headers.effect_in(task.lane),
             retry: delivery.stored.headers.retry_in(task.lane),
@@ -79,7 +84,7 @@ impl Executor {
             attempt: 0,
             started_at_ms: 0,
             task,
-        })
+        }))
     }
 
     /// What can be said of a task before its tool sees it; `None`: it is to be run. On a first

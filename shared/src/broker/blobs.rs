@@ -1,15 +1,21 @@
 //! Bodies that are too large for a message, in the object store, named by their digest.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use async_nats::jetstream::object_store::GetErrorKind;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
+use tokio::time::timeout;
 
 use super::{Broker, BrokerError};
 
 /// Bodies above this many bytes go to the object store.
 pub const BLOB_THRESHOLD: usize = 256 * 1024;
+
+/// How long the read of a body may take: 256 MiB at 2 MiB/s, and then some.
+const READ_WITHIN: Duration = Duration::from_secs(150);
 
 /// The largest body, in bytes.
 const MAX_BLOB: usize = 256 * 1024 * 1024;
@@ -47,14 +53,15 @@ impl Broker {
     /// Reads a body back and checks it against its digest.
     ///
     /// # Errors
-    /// When it is gone, larger than 256 MiB, or not what its name says.
+    /// [`BrokerError::Unreadable`] when it is gone, larger than 256 MiB, or not what its name says;
+    /// another one when it is not to be had now.
     pub async fn get_blob(&self, name: &str) -> Result<Bytes, BrokerError> {
         let what = format!("read body {name}");
         let bucket = self.blobs(&what).await?;
-        let object = bucket
-            .get(name)
-            .await
-            .map_err(|e| BrokerError::refused(&what, e))?;
+        let object = bucket.get(name).await.map_err(|e| match e.kind() {
+            GetErrorKind::NotFound | GetErrorKind::InvalidName => BrokerError::unreadable(&what, e),
+            _ => BrokerError::unreachable(&what, e),
+        })?;
         let size = object.info().size;
         if size > MAX_BLOB {
             return Err(BrokerError::unreadable(
@@ -64,8 +71,12 @@ impl Broker {
         }
         let mut body = Vec::with_capacity(size);
         let mut reader = object.take(MAX_BLOB as u64);
-        let read = reader.read_to_end(&mut body).await;
-        read.map_err(|e| BrokerError::unreadable(&what, e))?;
+        let read = timeout(READ_WITHIN, reader.read_to_end(&mut body)).await;
+        let read = read.unwrap_or_else(|late| Err(late.into()));
+        read.map_err(|e| match e.kind() {
+            std::io::ErrorKind::InvalidData => BrokerError::unreadable(&what, e),
+            _ => BrokerError::unreachable(&what, e),
+        })?;
         let expected = name
             .strip_prefix("sha256-")
             .and_then(|n| n.split('.').next());

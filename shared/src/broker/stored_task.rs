@@ -8,7 +8,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use super::lookup::StoredMessage;
-use super::{Broker, TaskAddress, TaskStream};
+use super::{Broker, BrokerError, TaskAddress, TaskStream};
 use crate::protocol::{
     DEFAULT_TIMEOUT_MS, DeadLetter, Encoding, ExternalTask, TaskBody, TaskHeaders, clock,
     validate_token,
@@ -72,17 +72,34 @@ impl StoredTask {
     /// Decodes the task.
     ///
     /// # Errors
-    /// Why it can never be run, in words for the dead letter.
+    /// Why it cannot be run, in words for the dead letter.
     pub async fn task(&self, broker: &Broker) -> Result<(ExternalTask, Encoding), String> {
+        let read = self.task_if_reachable(broker).await;
+        read.map_err(|e| e.to_string())?
+    }
+
+    /// As [`StoredTask::task`], for who can come again: the inner error is for ever.
+    ///
+    /// # Errors
+    /// When the broker does not hand a large body over now.
+    pub async fn task_if_reachable(
+        &self,
+        broker: &Broker,
+    ) -> Result<Result<(ExternalTask, Encoding), String>, BrokerError> {
         let body = match &self.headers.blob {
-            Some(name) => {
-                let body = Box::pin(broker.get_blob(name)).await;
-                body.map_err(|e| e.to_string())?
-            }
+            Some(name) => match Box::pin(broker.get_blob(name)).await {
+                Ok(body) => body,
+                Err(error @ BrokerError::Unreadable { .. }) => return Ok(Err(error.to_string())),
+                Err(error) => return Err(error),
+            },
             None => self.body.clone(),
         };
-        let encoding = self.headers.encoding(&body);
-        let body: TaskBody = encoding.decode(&body).map_err(|e| e.to_string())?;
+        Ok(self.decode(broker, &body))
+    }
+
+    fn decode(&self, broker: &Broker, body: &[u8]) -> Result<(ExternalTask, Encoding), String> {
+        let encoding = self.headers.encoding(body);
+        let body: TaskBody = encoding.decode(body).map_err(|e| e.to_string())?;
         let TaskAddress { session, lane, .. } = &self.address;
         if let Some(other) = body.session_id.filter(|s| s != session) {
             return Err(format!(
