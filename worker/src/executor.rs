@@ -62,6 +62,7 @@ impl Executor {
                 return;
             }
         };
+        self.steps.at(Step::Pulled, &job.task.task_id);
         let settlement = match self.examine(&delivery, &mut job).await {
             Ok(Some(settlement)) => settlement,
             Ok(None) => self.start(&delivery, &lease, &mut job).await,

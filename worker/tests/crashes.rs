@@ -346,3 +346,31 @@ async fn the_fleet_is_seen_again_after_a_restart_of_the_server() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_body_that_is_not_to_be_had_now_does_not_bury_its_task() {
+    let rig = Rig::start().await;
+    let worker = rig.ready_worker("w", &[]).await;
+    let body = br#"{"task_id":"large","command_type":"bash","payload":{"command":"echo whole"}}"#;
+    let name = rig.broker.put_blob(body, "large").await;
+    let name = name.expect("the body is stored");
+    // The store of bodies is away for a while.
+    let jetstream = rig.broker.jetstream();
+    let gone = jetstream.delete_stream("OBJ_a3s_blobs").await;
+    gone.expect("it can be removed");
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("A3s-Blob", name.as_str());
+    let sent = jetstream.publish_with_headers("a3s.s.query", headers, "".into());
+    let sent = sent.await.expect("it is sent").await;
+    sent.expect("it is stored");
+    worker.wait_for("a task was left for later", BOUND).await;
+
+    let settings = a3s_shared::broker::Settings::default();
+    rig.broker.ensure(&settings).await.expect("it is back");
+    let again = rig.broker.put_blob(body, "large").await;
+    assert_eq!(again.expect("the body is stored"), name);
+    assert_eq!(rig.result("large").await.result["stdout"], "whole\n");
+    let letters = rig.broker.dead_letters(None).await.expect("dead letters");
+    assert_eq!(letters, []);
+    rig.nothing_is_left().await;
+}

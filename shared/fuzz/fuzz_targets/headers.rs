@@ -35,10 +35,10 @@ fuzz_target!(|input: (Vec<(u8, String)>, u64, u64, u32)| {
         assert!(retry.max_attempts() >= 1, "{retry:?}");
         assert!(retry.delay_ms(attempt, 1.0) <= 30_000, "{retry:?}");
     }
-    let pairs = headers.pairs();
+    let pairs = headers.into_pairs();
     let own = |wanted: &str| {
         let found = pairs.iter().find(|(name, _)| *name == wanted);
         found.map(|(_, value)| value.as_str())
     };
-    assert_eq!(TaskHeaders::read(own).pairs(), pairs, "read back");
+    assert_eq!(TaskHeaders::read(own).into_pairs(), pairs, "read back");
 });
