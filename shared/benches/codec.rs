@@ -92,7 +92,7 @@ fn headers(c: &mut Criterion) {
             .map(|pair| pair.1.as_str())
     };
     c.bench_function("headers/write", |b| {
-        b.iter(|| black_box(&headers).clone().into_pairs())
+        b.iter(|| black_box(&headers).clone().into_pairs());
     });
     c.bench_function("headers/read", |b| b.iter(|| TaskHeaders::read(get)));
     c.bench_function("id/new", |b| b.iter(Token::unique));

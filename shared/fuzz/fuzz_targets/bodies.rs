@@ -15,7 +15,11 @@ use serde::de::DeserializeOwned;
 
 /// Reads and writes `body` as a `T`. Also in the encoding that a reader would guess.
 fn check<T: Serialize + DeserializeOwned + PartialEq + Debug>(body: &[u8]) {
-    for encoding in [Encoding::MessagePack, Encoding::Json, Encoding::of(None, body)] {
+    for encoding in [
+        Encoding::MessagePack,
+        Encoding::Json,
+        Encoding::of(None, body),
+    ] {
         let Ok(read) = encoding.decode::<T>(body) else {
             continue;
         };

@@ -18,8 +18,14 @@ fuzz_target!(|input: (&str, &str, &str, &str)| {
     if validate_token("session", session).is_err() || validate_token("id", id).is_err() {
         return;
     }
-    assert_eq!(names.session_and_id(&names.result(session, id)), Some((session, id)));
-    assert_eq!(names.session_and_id(&names.cancel(session, id)), Some((session, id)));
+    assert_eq!(
+        names.session_and_id(&names.result(session, id)),
+        Some((session, id))
+    );
+    assert_eq!(
+        names.session_and_id(&names.cancel(session, id)),
+        Some((session, id))
+    );
     assert_eq!(names.parse_task(&names.result(session, id)), None);
     for lane in SessionLane::ALL {
         let mut routes = vec![Route::Own];
