@@ -6,7 +6,7 @@
 //! * [`SessionQueueConfig`], [`SessionCommand`], [`Task`]: what a user says.
 //! * `scheduler`, `boost`, `rate`, `allowance`, `alerts`, `unserved`: the decisions, pure.
 //! * `metrics`, `stats`: what can be seen. `alarms`: one timer for all sessions.
-//! * [`bench`]: measures a deployment with tasks that do nothing.
+//! * [`mod@bench`]: measures a deployment with tasks that do nothing.
 //! * `records`, `cancels`: one watch each on what other processes do to sessions and tasks;
 //!   `janitor`: clears up after tasks that no worker can finish.
 

@@ -53,7 +53,11 @@ impl ServerBuilder {
         let mut config = self.config;
         if !self.without_jetstream {
             let store = dir.path().join("store");
-            config.push_str(&format!("jetstream {{ store_dir: {store:?} }}\n"));
+            // Streams reserve their limits, and by default a server offers three quarters of what
+            // the disk has left: a machine that has just built all this has little.
+            config.push_str(&format!(
+                "jetstream {{ store_dir: {store:?}, max_file_store: 256GB }}\n"
+            ));
         }
         let url = String::new();
         let mut server = Server {

@@ -2,8 +2,8 @@
 //!
 //! * [`page`]: the document, in the order in which it is to be read. It needs nothing from
 //!   elsewhere (no script, font or style sheet), so it can be attached to an issue as it is.
-//! * [`chart`]: lines, points and shaded spans over two axes; [`bars`]: counts by name;
-//!   [`rows`]: what happened when.
+//! * [`chart`]: lines, points and shaded spans over two axes; [`bars()`]: counts by name;
+//!   [`rows()`]: what happened when.
 //!
 //! Charts are SVG text and take the colours of the page around them, light or dark.
 

@@ -49,6 +49,7 @@ pub(super) struct Outstanding {
 }
 
 /// What is to be done now.
+#[expect(clippy::vec_box, reason = "a job goes on in its box")]
 #[derive(Debug, Default)]
 pub(super) struct Due {
     /// Tasks to start.
@@ -118,6 +119,7 @@ impl State {
     }
 
     /// Starts tasks until none may start; says what the rate limit waits for, if it is that.
+    #[expect(clippy::vec_box, reason = "a job goes on in its box")]
     fn start_what_may(&mut self, now: Instant, start: &mut Vec<Box<Job>>) -> Option<Pause> {
         while self.scheduler.ready(now).is_some() {
             if let Some(allowance) = &mut self.allowance
