@@ -9,13 +9,6 @@ mod driver;
 mod floor;
 mod load;
 mod product;
-#[path = "../../coordinator/src/report/mod.rs"]
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "shared with the coordinator's program, which draws more with it"
-)]
-mod report;
 mod usage;
 
 use std::process::ExitCode;

@@ -139,7 +139,10 @@ impl Rig {
     pub async fn submit_to(&self, subject: &str, task: Task) -> Result<String> {
         let (mut headers, mut body) = (task.headers(), task.body());
         if body.len() > BLOB_THRESHOLD {
-            headers.push(("A3s-Blob", self.broker.put_blob(&body, &task.id).await?));
+            headers.push((
+                "A3s-Blob",
+                self.broker.put_blob(body.clone(), &task.id).await?,
+            ));
             body.clear();
         }
         let headers: Vec<_> = headers.iter().map(|(n, v)| (*n, v.as_str())).collect();

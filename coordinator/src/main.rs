@@ -5,12 +5,6 @@ mod chaos;
 mod cli;
 mod inspect;
 mod map;
-#[allow(
-    dead_code,
-    unused_imports,
-    reason = "the verbs that write reports follow"
-)]
-mod report;
 mod search;
 
 use std::process::ExitCode;

@@ -51,7 +51,7 @@ impl Executor {
     /// Takes one delivery to its end. `slot` returns as soon as the tool has ended.
     pub(crate) async fn run(&self, delivery: Delivery, slot: Slot) {
         let lease = Lease::new(&self.broker, &delivery, self.ack_wait);
-        let mut job = match self.job(&delivery).await {
+        let mut job = match self.job(&delivery, &lease).await {
             Ok(job) => job,
             Err(Unread::Never(reason)) => {
                 return Box::pin(self.bury_unreadable(&delivery, &reason)).await;
@@ -75,8 +75,23 @@ impl Executor {
         self.settle(&delivery, &lease, job, settlement).await;
     }
 
-    async fn job(&self, delivery: &Delivery) -> Result<Job, Unread> {
-        let (task, encoding) = delivery.stored.task(&self.broker).await?;
+    async fn job(&self, delivery: &Delivery, lease: &Lease<'_>) -> Result<Job, Unread> {
+        let read = delivery.stored.task(&self.broker);
+        let (task, encoding) =
+            match &delivery.stored.headers.blob {
+                None => read.await?,
+                // A large body takes a while to come.
+                Some(name) => Box::pin(async {
+                    tokio::select! {
+                        biased;
+                        read = read => read,
+                        () = lease.keep() => Err(Unread::NotNow(BrokerError::Conflict {
+                            what: format!("the lease of a task, while its body {name} was read"),
+                        })),
+                    }
+                })
+                .await?,
+            };
         Ok(Job {
             encoding,
             effect: delivery.stored.headers.effect_in(task.lane),

@@ -73,6 +73,7 @@ impl Executor {
             Settlement::Answer(result) => self.store(job, result.clone()).await?,
             Settlement::Bury(error) => {
                 Box::pin(self.broker.bury(&letter(delivery, job, error))).await?;
+                self.steps.at(Step::Buried, &job.task.task_id);
                 self.store(job, answers::given_up(error)).await?;
             }
             Settlement::Again { error, delay } => {

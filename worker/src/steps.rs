@@ -16,6 +16,8 @@ pub enum Step {
     Started,
     /// The tool has ended, by itself or because it was told to stop.
     Finished,
+    /// The dead letter of a task that is given up is stored, and its result is not.
+    Buried,
     /// The broker has the task's result, this one or an earlier one.
     ResultPublished,
     /// The task was acknowledged.

@@ -352,7 +352,7 @@ async fn a_body_that_is_not_to_be_had_now_does_not_bury_its_task() {
     let rig = Rig::start().await;
     let worker = rig.ready_worker("w", &[]).await;
     let body = br#"{"task_id":"large","command_type":"bash","payload":{"command":"echo whole"}}"#;
-    let name = rig.broker.put_blob(body, "large").await;
+    let name = rig.broker.put_blob(&body[..], "large").await;
     let name = name.expect("the body is stored");
     // The store of bodies is away for a while.
     let jetstream = rig.broker.jetstream();
@@ -367,7 +367,7 @@ async fn a_body_that_is_not_to_be_had_now_does_not_bury_its_task() {
 
     let settings = a3s_shared::broker::Settings::default();
     rig.broker.ensure(&settings).await.expect("it is back");
-    let again = rig.broker.put_blob(body, "large").await;
+    let again = rig.broker.put_blob(&body[..], "large").await;
     assert_eq!(again.expect("the body is stored"), name);
     assert_eq!(rig.result("large").await.result["stdout"], "whole\n");
     let letters = rig.broker.dead_letters(None).await.expect("dead letters");

@@ -4,7 +4,7 @@ use super::Findings;
 use super::pairs::{Outcome, cpu_us, median};
 use super::table::{self, PAIRS};
 use crate::load::Report;
-use crate::report::{Chart, Page, bars};
+use a3s_report::{Chart, Page, bars};
 
 /// The page.
 pub(crate) fn of(findings: &Findings) -> Page {

@@ -90,7 +90,7 @@ async fn a_large_body_that_is_gone_or_damaged_is_buried(rig: &mut Rig) -> Result
         .await
         .context("gone")?;
     let body = br#"{"command_type":"echo"}"#;
-    let name = rig.broker.put_blob(body, "t").await?;
+    let name = rig.broker.put_blob(&body[..], "t").await?;
     let store = rig.broker.jetstream().get_object_store("a3s_blobs").await?;
     store
         .put(name.as_str(), &mut &b"{\"command_type\":\"fail\"}"[..])

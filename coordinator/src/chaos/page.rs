@@ -8,7 +8,7 @@ use super::checks::Finding;
 use super::ledger::Ledger;
 use super::plan::Harm;
 use super::summary::{Summary, stored_times};
-use crate::report::{Chart, Page, bars, rows};
+use a3s_report::{Chart, Page, bars, rows};
 
 /// Offending tasks that are shown of one invariant.
 const SHOWN: usize = 50;

@@ -8,6 +8,8 @@
 //! Every process with a coordinator runs both; one that may not (permissions) leaves it to others.
 
 mod clear;
+#[cfg(test)]
+mod crash_tests;
 mod mover;
 mod sweeper;
 

@@ -1,6 +1,7 @@
 //! A coordinator and workers, as users start them, while what is between them breaks: every task
 //! has one result in the end, and nothing waits for ever.
 
+mod large;
 mod stage;
 
 use std::net::TcpListener;

@@ -55,6 +55,21 @@ impl Stage {
         worker
     }
 
+    /// A file beside the workers' tree; its path.
+    pub(crate) fn file(&self, name: &str, content: &str) -> String {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, content).expect("the file is written");
+        path.display().to_string()
+    }
+
+    /// A coordinator that submits one task.
+    pub(crate) fn submit(&self, url: &str, arguments: &[&str]) -> Process {
+        let seconds = format!("{}s", BOUND.as_secs());
+        let coordinator = self.process("a3s-coordinator", url);
+        let coordinator = coordinator.args(["submit", "--timeout", &seconds]);
+        coordinator.args(arguments).start()
+    }
+
     /// A coordinator that runs [`TASKS`] tasks, each of which prints its number.
     pub(crate) fn batch(&self, url: &str) -> Batch {
         self.batch_with(url, ":", &[])

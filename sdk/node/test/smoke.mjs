@@ -7,6 +7,7 @@ import { existsSync } from "node:fs";
 import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
 import { Session, Worker } from "@a3s/worker";
 
@@ -20,7 +21,7 @@ async function address() {
     const file = (await readdir(store)).find((name) => name.endsWith(".ports"));
     const text = file === undefined ? "" : await readFile(join(store, file), "utf8");
     if (text !== "") return JSON.parse(text).nats[0];
-    await new Promise((resolve) => setTimeout(resolve, 20));
+    await sleep(20);
   }
 }
 

@@ -7,6 +7,7 @@ use async_nats::jetstream::object_store::GetErrorKind;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use tokio::io::AsyncReadExt;
+use tokio::task::spawn_blocking;
 
 use super::{Broker, BrokerError};
 
@@ -16,12 +17,17 @@ pub const BLOB_THRESHOLD: usize = 256 * 1024;
 /// The largest body, in bytes.
 const MAX_BLOB: usize = 256 * 1024 * 1024;
 
-fn digest(body: &[u8]) -> String {
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(body) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+/// Elsewhere, because it takes long: the thread that talks to the broker also renews leases.
+async fn digest(body: Bytes) -> String {
+    let compute = move || {
+        let mut text = String::with_capacity(64);
+        for byte in Sha256::digest(&body) {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    };
+    // It does not panic. An empty digest is nobody's, so the body would count as damaged.
+    spawn_blocking(compute).await.unwrap_or_default()
 }
 
 impl Broker {
@@ -30,8 +36,12 @@ impl Broker {
     ///
     /// # Errors
     /// When it is larger than 256 MiB, or the object store refuses it.
-    pub async fn put_blob(&self, body: &[u8], owner: &str) -> Result<String, BrokerError> {
-        let name = format!("sha256-{}.{owner}", digest(body));
+    pub async fn put_blob(
+        &self,
+        body: impl Into<Bytes>,
+        owner: &str,
+    ) -> Result<String, BrokerError> {
+        let body = body.into();
         let what = format!("store a body of {} bytes", body.len());
         if body.len() > MAX_BLOB {
             return Err(BrokerError::refused(
@@ -39,8 +49,9 @@ impl Broker {
                 format!("the limit is {MAX_BLOB} bytes"),
             ));
         }
+        let name = format!("sha256-{}.{owner}", digest(body.clone()).await);
         let bucket = self.blobs(&what).await?;
-        let mut reader = body;
+        let mut reader = body.as_ref();
         let put = bucket.put(name.as_str(), &mut reader).await;
         put.map_err(|e| BrokerError::refused(what, e))?;
         Ok(name)
@@ -77,13 +88,14 @@ impl Broker {
         let expected = name
             .strip_prefix("sha256-")
             .and_then(|n| n.split('.').next());
-        if expected != Some(digest(&body).as_str()) {
+        let body = Bytes::from(body);
+        if expected != Some(digest(body.clone()).await.as_str()) {
             return Err(BrokerError::unreadable(
                 what,
                 "its digest is not the one in its name",
             ));
         }
-        Ok(body.into())
+        Ok(body)
     }
 
     /// Removes a body; one that is gone is no error.

@@ -1,5 +1,7 @@
 //! Results: the first one stored for a task is the only one.
 
+use std::mem;
+
 use async_nats::{HeaderMap, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
@@ -52,9 +54,9 @@ impl Broker {
         let mut body = encoding.encode(result);
         let mut headers = vec![(headers::CONTENT_TYPE, encoding.content_type().to_owned())];
         if body.len() > BLOB_THRESHOLD {
-            let owner = format!("{}-result", result.task_id);
-            headers.push((headers::BLOB, Box::pin(self.put_blob(&body, &owner)).await?));
-            body.clear();
+            let (body, owner) = (mem::take(&mut body), format!("{}-result", result.task_id));
+            let name = Box::pin(self.put_blob(body, &owner)).await?;
+            headers.push((headers::BLOB, name));
         }
         let outgoing = Outgoing {
             subject,

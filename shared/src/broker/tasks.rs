@@ -139,7 +139,7 @@ impl Broker {
         let mut blob = None;
         if outgoing.body.len() > BLOB_THRESHOLD {
             let body = std::mem::take(&mut outgoing.body);
-            match Box::pin(self.put_blob(&body, &task_id)).await {
+            match Box::pin(self.put_blob(body, &task_id)).await {
                 Ok(name) => blob = Some(name),
                 Err(source) => return Err(SubmitError::Refused { task_id, source }),
             }

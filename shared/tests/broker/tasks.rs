@@ -125,7 +125,7 @@ async fn a_blob_that_is_not_what_its_name_says_is_refused() {
     let rig = Rig::start().await;
     let name = rig
         .broker
-        .put_blob(b"the truth", "t")
+        .put_blob(&b"the truth"[..], "t")
         .await
         .expect("stored");
     assert_eq!(
@@ -160,8 +160,16 @@ async fn a_blob_that_is_not_what_its_name_says_is_refused() {
 #[tokio::test]
 async fn equal_bodies_of_two_tasks_go_each_with_its_own() {
     let rig = Rig::start().await;
-    let one = rig.broker.put_blob(b"same", "one").await.expect("stored");
-    let two = rig.broker.put_blob(b"same", "two").await.expect("stored");
+    let one = rig
+        .broker
+        .put_blob(&b"same"[..], "one")
+        .await
+        .expect("stored");
+    let two = rig
+        .broker
+        .put_blob(&b"same"[..], "two")
+        .await
+        .expect("stored");
     assert_ne!(one, two);
     rig.broker.remove_blob(&one).await.expect("removed");
     assert_eq!(

@@ -109,6 +109,46 @@ async fn every_crash_point_has_the_outcome_that_the_table_says() {
     );
 }
 
+/// Its only attempt dies with its worker; the one who gives it up dies too, before or after each
+/// thing that is left to do.
+#[tokio::test]
+async fn a_task_that_is_given_up_has_one_letter_whoever_dies_meanwhile() {
+    let rig = Rig::start().await;
+    for step in [Buried, ResultPublished, Acked] {
+        let pool = format!("given-up-{step:?}");
+        let url = rig.server.url();
+        let worker = |who: &str, halt: Step| {
+            let id = format!("{who}-{pool}");
+            victim::worker_halted_at(halt, url, &pool, &id, rig.workspace())
+        };
+        let mut first = ready(worker("v1", Started)).await;
+        let job = Job {
+            command: victim::MARK,
+            effect: Idempotent,
+            retry: RetryPolicy::none(),
+            route: Route::Pool(pool.clone()),
+            timeout: BOUND * 4,
+            ..Job::default()
+        };
+        let id = rig.submit(job).await;
+        first.wait_for("halted at Started", BOUND).await;
+        let mut second = abort(&mut first, worker("v2", step)).await;
+        let halted = format!("halted at {step:?}");
+        second.wait_for(&halted, BOUND).await;
+        let third = victim::worker(url, &pool, &format!("r-{pool}"), rig.workspace());
+        let _third = abort(&mut second, third).await;
+
+        let result = rig.result(&id).await;
+        assert_eq!(result.outcome(), Outcome::DeadLettered, "{step:?}");
+        nothing_is_left_of(&rig, &pool).await;
+        assert_eq!(results(&rig, &id).await, 1, "{step:?}");
+        assert_eq!(rig.file(&id).lines().count(), 1, "{step:?}: it ran once");
+        let letters = rig.broker.dead_letters(None).await.expect("an answer");
+        let letters = letters.iter().filter(|letter| letter.task_id == id);
+        assert_eq!(letters.count(), 1, "{step:?}");
+    }
+}
+
 /// Has one row happen. Each has a pool of its own, so that all can share a server.
 async fn play(rig: &Rig, effect: Effect, step: Step, fault: Fault) -> Seen {
     let pool = format!("{effect:?}-{step:?}-{fault:?}");

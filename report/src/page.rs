@@ -11,7 +11,7 @@ const STYLE: &str = include_str!("page.css");
 
 /// One report.
 #[derive(Debug, Clone)]
-pub(crate) struct Page {
+pub struct Page {
     title: String,
     /// What the reader must know to run it again: name and value.
     facts: Vec<(String, String)>,
@@ -20,7 +20,7 @@ pub(crate) struct Page {
 
 impl Page {
     /// A page of this title that says when it was made, by which command line and version.
-    pub(crate) fn new(title: impl Into<String>) -> Self {
+    pub fn new(title: impl Into<String>) -> Self {
         let command: Vec<String> = std::env::args().collect();
         let page = Self {
             title: title.into(),
@@ -34,26 +34,26 @@ impl Page {
 
     /// Adds a line to the head of the page, for instance `nats-server` and its version.
     #[must_use]
-    pub(crate) fn fact(mut self, name: &str, value: impl Into<String>) -> Self {
+    pub fn fact(mut self, name: &str, value: impl Into<String>) -> Self {
         self.facts.push((name.to_owned(), value.into()));
         self
     }
 
     /// Begins a section.
     #[must_use]
-    pub(crate) fn section(self, heading: &str) -> Self {
+    pub fn section(self, heading: &str) -> Self {
         self.with(html! { h2 { (heading) } })
     }
 
     /// Adds a paragraph.
     #[must_use]
-    pub(crate) fn prose(self, text: &str) -> Self {
+    pub fn prose(self, text: &str) -> Self {
         self.with(html! { p { (text) } })
     }
 
     /// Adds a table; cells that are numbers stand at the right.
     #[must_use]
-    pub(crate) fn table(self, headers: &[&str], rows: &[Vec<String>]) -> Self {
+    pub fn table(self, headers: &[&str], rows: &[Vec<String>]) -> Self {
         self.with(html! {
             table {
                 thead { tr { @for header in headers { th { (header) } } } }
@@ -68,7 +68,7 @@ impl Page {
 
     /// Adds a drawing, as [`Chart::svg`](super::Chart::svg) or [`bars`](super::bars()) made it.
     #[must_use]
-    pub(crate) fn figure(self, caption: &str, svg: &str) -> Self {
+    pub fn figure(self, caption: &str, svg: &str) -> Self {
         self.with(html! {
             figure { (PreEscaped(svg)) figcaption { (caption) } }
         })
@@ -80,7 +80,7 @@ impl Page {
     }
 
     /// The document.
-    pub(crate) fn html(&self) -> String {
+    pub fn html(&self) -> String {
         let page = html! {
             (DOCTYPE)
             html lang="en" {
@@ -108,7 +108,7 @@ impl Page {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub(crate) fn write(&self, path: &Path) -> io::Result<()> {
+    pub fn write(&self, path: &Path) -> io::Result<()> {
         std::fs::write(path, self.html())
     }
 }
@@ -129,7 +129,7 @@ fn table_cell(text: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::{Chart, bars};
+    use crate::{Chart, bars};
 
     fn page() -> Page {
         let chart = Chart::new("seconds", "results").line("done", vec![(0.0, 1.0), (1.0, 3.0)]);

@@ -12,10 +12,10 @@ mod chart;
 mod page;
 mod rows;
 
-pub(crate) use bars::{bars, histogram};
-pub(crate) use chart::Chart;
-pub(crate) use page::Page;
-pub(crate) use rows::rows;
+pub use bars::{bars, histogram};
+pub use chart::Chart;
+pub use page::Page;
+pub use rows::rows;
 
 use plotters::style::RGBColor;
 

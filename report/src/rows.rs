@@ -10,7 +10,7 @@ const ROW: f64 = 26.0;
 const LEFT: f64 = 150.0;
 
 /// A row for each name, with its stretches (from and to) on an axis from 0 to `span`.
-pub(crate) fn rows(x: &str, span: f64, rows: &[(String, Vec<(f64, f64)>)]) -> String {
+pub fn rows(x: &str, span: f64, rows: &[(String, Vec<(f64, f64)>)]) -> String {
     let (width, count) = (f64::from(SIZE.0), rows.len() as f64);
     let bottom = ROW * count;
     let span = if span > 0.0 { span } else { 1.0 };

@@ -10,7 +10,7 @@ use super::{SIZE, colour, undrawn};
 const HALF: f64 = 0.4;
 
 /// A bar for each name, with its value above. `x` and `y` say what names and values are.
-pub(crate) fn bars(x: &str, y: &str, values: &[(String, f64)]) -> String {
+pub fn bars(x: &str, y: &str, values: &[(String, f64)]) -> String {
     let mut text = String::new();
     match draw(&mut text, x, y, values) {
         Ok(()) => text,
@@ -20,7 +20,7 @@ pub(crate) fn bars(x: &str, y: &str, values: &[(String, f64)]) -> String {
 
 /// How many `values` lie in each of `buckets` stretches of equal length, from the least value to
 /// the greatest.
-pub(crate) fn histogram(x: &str, values: &[f64], buckets: usize) -> String {
+pub fn histogram(x: &str, values: &[f64], buckets: usize) -> String {
     let (low, high) = values
         .iter()
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), &value| {

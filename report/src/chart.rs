@@ -25,7 +25,7 @@ struct Series {
 
 /// A chart. Series are drawn in the order in which they are added, in colours of their own.
 #[derive(Debug, Clone)]
-pub(crate) struct Chart {
+pub struct Chart {
     labels: (String, String),
     log: (bool, bool),
     series: Vec<Series>,
@@ -33,7 +33,7 @@ pub(crate) struct Chart {
 
 impl Chart {
     /// An empty chart with what its axes mean, unit included.
-    pub(crate) fn new(x: &str, y: &str) -> Self {
+    pub fn new(x: &str, y: &str) -> Self {
         Self {
             labels: (x.to_owned(), y.to_owned()),
             log: (false, false),
@@ -43,33 +43,33 @@ impl Chart {
 
     /// Makes the x axis logarithmic; points that are not above 0 are left out.
     #[must_use]
-    pub(crate) fn log_x(mut self) -> Self {
+    pub fn log_x(mut self) -> Self {
         self.log.0 = true;
         self
     }
 
     /// Makes the y axis logarithmic; points that are not above 0 are left out.
     #[must_use]
-    pub(crate) fn log_y(mut self) -> Self {
+    pub fn log_y(mut self) -> Self {
         self.log.1 = true;
         self
     }
 
     /// Adds a line.
     #[must_use]
-    pub(crate) fn line(self, name: &str, points: Vec<(f64, f64)>) -> Self {
+    pub fn line(self, name: &str, points: Vec<(f64, f64)>) -> Self {
         self.with(name, Style::Line, points)
     }
 
     /// Adds points.
     #[must_use]
-    pub(crate) fn scatter(self, name: &str, points: Vec<(f64, f64)>) -> Self {
+    pub fn scatter(self, name: &str, points: Vec<(f64, f64)>) -> Self {
         self.with(name, Style::Points, points)
     }
 
     /// Shades stretches of the x axis, given as from and to.
     #[must_use]
-    pub(crate) fn spans(self, name: &str, spans: Vec<(f64, f64)>) -> Self {
+    pub fn spans(self, name: &str, spans: Vec<(f64, f64)>) -> Self {
         self.with(name, Style::Spans, spans)
     }
 
@@ -83,7 +83,7 @@ impl Chart {
     }
 
     /// The drawing.
-    pub(crate) fn svg(&self) -> String {
+    pub fn svg(&self) -> String {
         let mut text = String::new();
         let drawn = self.draw(&mut text);
         match drawn {
