@@ -57,7 +57,9 @@ test("a frozen worker stops its handler when it wakes, and says nothing", async 
   frozen.signal("SIGCONT");
   await until("the frozen worker to let go", () => frozen.stderr.includes(`task ${id} was left to its redelivery`));
   const result = await rig.result(id);
-  assert.deepEqual([result.worker_id, result.attempt, result.success], ["second", 2, true]);
+  assert.deepEqual([result.worker_id, result.success], ["second", true]);
+  // The broker may have delivered it to the frozen worker's waiting pull in between.
+  assert.ok(result.attempt >= 2, String(result.attempt));
   await rig.nothingIsLeft();
 });
 
