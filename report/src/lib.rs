@@ -1,8 +1,8 @@
 //! Reports: one HTML file that says what was run, what came out, and shows it.
 //!
-//! * [`page`]: the document, in the order in which it is to be read. It needs nothing from
+//! * [`Page`]: the document, in the order in which it is to be read. It needs nothing from
 //!   elsewhere (no script, font or style sheet), so it can be attached to an issue as it is.
-//! * [`chart`]: lines, points and shaded spans over two axes; [`bars()`]: counts by name;
+//! * [`Chart`]: lines, points and shaded spans over two axes; [`bars()`]: counts by name;
 //!   [`rows()`]: what happened when.
 //!
 //! Charts are SVG text and take the colours of the page around them, light or dark.
