@@ -41,10 +41,14 @@ export type Settlement =
 /**
  * Which attempt a start now would be. An `idempotent` task's attempts are its deliveries less what
  * was handed back; a `once` task's are its claims, because it may be delivered again as long as
- * nobody has claimed it.
+ * nobody has claimed it. Later than every attempt that is noted in any case: a server that was killed
+ * counts on from less than it had delivered.
  */
 export function attemptOf(job: Job, delivered: number): number {
-  return job.effect === "once" ? job.record.attempts.length + 1 : Math.max(delivered - job.record.handed_back, 1);
+  const { attempts, handed_back: handedBack } = job.record;
+  if (job.effect === "once") return attempts.length + 1;
+  const noted = Math.max(0, ...attempts.map((note) => note.attempt));
+  return Math.max(delivered - handedBack, noted + 1);
 }
 
 /** What record, marker and deadline say, in the order that matters: what happened comes before what is wished. */

@@ -137,6 +137,13 @@ test("deliveries are attempts of idempotent tasks only, and what was handed back
   assert.equal(attemptOf(tried, 7), 2);
 });
 
+test("an attempt is later than every attempt that is noted", () => {
+  const tried = job("idempotent");
+  tried.record = { ...EMPTY_RECORD, attempts: [{ worker_id: "w", attempt: 3, at_ms: 1, error: "busy" }] };
+  assert.equal(attemptOf(tried, 2), 4, "a server that was killed counts less than it delivered");
+  assert.equal(attemptOf(tried, 6), 6);
+});
+
 test("another attempt is had until none is left", () => {
   const tried = job("idempotent");
   assert.deepEqual(conclude(thrown(new Retry("busy")), tried, 1), { is: "again", error: "busy", delayMs: 100 });

@@ -136,6 +136,13 @@ def test_deliveries_are_attempts_of_idempotent_tasks_only() -> None:
     assert attempt_of(once, 7) == 2
 
 
+def test_an_attempt_is_later_than_every_attempt_that_is_noted() -> None:
+    job = _job()
+    job.record.attempts.append(AttemptNote(3, "w", 1, "busy"))
+    assert attempt_of(job, 2) == 4, "a server that was killed counts less than it delivered"
+    assert attempt_of(job, 6) == 6
+
+
 def test_another_attempt_is_had_until_none_is_left() -> None:
     job = _job()
     assert conclude(Retry("busy"), job, 1.0) == Again("busy", 100)

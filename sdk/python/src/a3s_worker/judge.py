@@ -66,10 +66,12 @@ Settlement = Answer | Bury | Again | HandBack | Acknowledge | Withhold
 def attempt_of(job: Job, delivered: int) -> int:
     """Which attempt a start now would be. An `idempotent` task's attempts are its deliveries less
     what was handed back; a `once` task's are its claims, because it may be delivered again as
-    long as nobody has claimed it."""
+    long as nobody has claimed it. Later than every attempt that is noted in any case: a server
+    that was killed counts on from less than it had delivered."""
     if job.task.effect is Effect.ONCE:
         return len(job.record.attempts) + 1
-    return max(1, delivered - job.record.handed_back)
+    noted = max((note.attempt for note in job.record.attempts), default=0)
+    return max(delivered - job.record.handed_back, noted + 1)
 
 
 def judge(job: Job, delivered: int, marker: CancelMarker | None) -> Settlement | None:
