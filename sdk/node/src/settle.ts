@@ -6,7 +6,7 @@ import type { Broker } from "./broker/broker.js";
 import { bury } from "./broker/dead_letters.js";
 import { Conflict, Unanswered, reasonOf } from "./broker/errors.js";
 import { readTaskRecord, writeTaskRecord } from "./broker/records.js";
-import { publishResult } from "./broker/results.js";
+import { hasResult, publishResult } from "./broker/results.js";
 import { DONE, again, type Delivery } from "./delivery.js";
 import type { Job, Settlement } from "./judge.js";
 import type { Lease } from "./lease.js";
@@ -94,8 +94,8 @@ export class Settler {
     }
     // A renewal that overtook the acknowledgement would ask for a lease on nothing.
     lease.end();
-    await delivery.answer(this.broker, DONE);
-    await this.#removeBody(delivery, settlement);
+    // A task that may be delivered again must stay readable.
+    if (await delivery.answer(this.broker, DONE)) await this.#removeBody(delivery, settlement);
   }
 
   async #store(job: Job, tool: ToolResult): Promise<void> {
@@ -147,7 +147,8 @@ export class Settler {
 
   /**
    * A body that makes no sense now never will: it is kept with the reason, and whoever waits gets a
-   * failed result.
+   * failed result. A large body is also gone when the task has ended and was delivered once more
+   * meanwhile; then there is a result, and nothing to keep.
    */
   async buryUnreadable(delivery: Delivery, reason: string): Promise<void> {
     const { stored } = delivery;
@@ -157,6 +158,10 @@ export class Settler {
       ...answers.givenUp(error), attempt: 0, worker_id: this.workerId, started_at_ms: 0, duration_ms: 0,
     };
     try {
+      if (delivery.delivered > 1 && (await hasResult(this.broker, stored.address.session, id))) {
+        await delivery.answer(this.broker, DONE);
+        return;
+      }
       await bury(this.broker, stored.deadLetter(id, error, this.broker.clock.nowMs()));
       await publishResult(this.broker, result, stored.encoding(stored.body));
       this.broker.emit("queue.command.dead_lettered", stored.address.session, {
