@@ -165,13 +165,13 @@ impl Session {
     /// than 1,024 events misses some.
     pub async fn subscribe(&self) -> broadcast::Receiver<Event> {
         self.core.listen_to_workers().await;
-        self.core.reports.events.subscribe()
+        self.core.reports.events().subscribe()
     }
 
     /// Alerts from now on; none unless the configuration enables them.
     #[must_use]
     pub fn subscribe_alerts(&self) -> broadcast::Receiver<Alert> {
-        self.core.reports.alerts.subscribe()
+        self.core.reports.alerts().subscribe()
     }
 
     /// The result of any task of this session, also of one that was submitted before a restart;

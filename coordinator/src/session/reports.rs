@@ -1,7 +1,7 @@
 //! Telling what happens: to listeners in this process, and to the world over the broker. Nothing
 //! depends on it, and nothing waits for it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use a3s_shared::broker::{Broker, EventFeed};
@@ -26,21 +26,32 @@ pub(super) enum Scope {
     World,
 }
 
-/// Where events and alerts go.
+/// Where events and alerts go. Each channel is made for its first listener: it has room for all
+/// that it keeps from the beginning, which is too much for each of ten thousand sessions.
 #[derive(Debug)]
 pub(super) struct Reports {
-    pub(super) events: broadcast::Sender<Event>,
-    pub(super) alerts: broadcast::Sender<Alert>,
+    events: OnceLock<broadcast::Sender<Event>>,
+    alerts: OnceLock<broadcast::Sender<Alert>>,
     broker: Broker,
 }
 
 impl Reports {
     pub(super) fn new(broker: Broker) -> Self {
         Self {
-            events: broadcast::Sender::new(KEPT),
-            alerts: broadcast::Sender::new(KEPT),
+            events: OnceLock::new(),
+            alerts: OnceLock::new(),
             broker,
         }
+    }
+
+    /// Where events go for listeners in this process.
+    pub(super) fn events(&self) -> &broadcast::Sender<Event> {
+        self.events.get_or_init(|| broadcast::Sender::new(KEPT))
+    }
+
+    /// Where alerts go.
+    pub(super) fn alerts(&self) -> &broadcast::Sender<Alert> {
+        self.alerts.get_or_init(|| broadcast::Sender::new(KEPT))
     }
 
     /// Tells an event, which is built only if anybody listens.
@@ -48,9 +59,10 @@ impl Reports {
         if scope == Scope::World {
             self.broker.emit(session, kind, &event);
         }
-        if self.events.receiver_count() > 0 {
+        let heard = |events: &&broadcast::Sender<Event>| events.receiver_count() > 0;
+        if let Some(events) = self.events.get().filter(heard) {
             // The last listener may have left meanwhile.
-            let _ = self.events.send(event());
+            let _ = events.send(event());
         }
     }
 }
@@ -144,7 +156,10 @@ impl Core {
             error: Some(alert.message.clone()),
             ..self.event(kind)
         });
-        let _ = self.reports.alerts.send(alert);
+        if let Some(alerts) = self.reports.alerts.get() {
+            // Nobody may be listening.
+            let _ = alerts.send(alert);
+        }
     }
 
     /// Something happened to the session as a whole.
@@ -161,7 +176,7 @@ impl Core {
                 tracing::warn!(session.id = self.id, %error, "events of workers are not heard");
             };
             let feed = feed.inspect_err(warn).ok()?;
-            let events = self.reports.events.clone();
+            let events = self.reports.events().clone();
             Some(AbortOnDropHandle::new(tokio::spawn(forward(feed, events))))
         };
         self.workers.get_or_init(listen).await;
