@@ -1,5 +1,7 @@
 //! A worker takes what it can run, the urgent first.
 
+use std::time::Duration;
+
 use a3s_shared::protocol::{Outcome, SessionLane};
 use anyhow::{Result, ensure};
 use serde_json::json;
@@ -87,6 +89,9 @@ async fn a_higher_lane_goes_first(rig: &mut Rig) -> Result<()> {
     rig.nothing_is_left().await
 }
 
+/// A pull that waits longer than this is to have heartbeats.
+const SOON: Duration = Duration::from_secs(5);
+
 async fn pulls_ask_for_what_fits_and_for_signs_of_life(rig: &mut Rig) -> Result<()> {
     let tap = Tap::open(rig.broker.client()).await?;
     rig.worker().await?;
@@ -103,7 +108,9 @@ async fn pulls_ask_for_what_fits_and_for_signs_of_life(rig: &mut Rig) -> Result<
         // Two slots, and the one of the Control lane.
         let batch = pull["batch"].as_u64().unwrap_or(1);
         ensure!(batch <= 3, "a worker with 2 slots asked for {pull}");
-        let waits = pull["no_wait"] != true;
+        // One that ends soon is known to be lost soon.
+        let expires = pull["expires"].as_u64().unwrap_or(u64::MAX);
+        let waits = pull["no_wait"] != true && u128::from(expires) > SOON.as_nanos();
         let beats = pull["idle_heartbeat"].as_u64().is_some_and(|ns| ns > 0);
         ensure!(
             !waits || beats,

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, oneshot};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::REQUEST_TIMEOUT;
@@ -88,13 +88,17 @@ impl Requests {
         };
         let reply = format!("{}.{number}", inner.inbox);
         let (client, subject) = (&inner.client, subject.into());
-        let sent = if headers.is_empty() {
-            client.publish_with_reply(subject, reply, body).await
-        } else {
-            client
-                .publish_with_reply_and_headers(subject, reply, headers, body)
-                .await
+        let send = async {
+            if headers.is_empty() {
+                client.publish_with_reply(subject, reply, body).await
+            } else {
+                let publish = client.publish_with_reply_and_headers(subject, reply, headers, body);
+                publish.await
+            }
         };
+        // Without a connection the client keeps what is sent, until it can keep no more.
+        let sent = timeout(REQUEST_TIMEOUT, send).await;
+        let sent = sent.map_err(|_| Unanswered::Unknown("the connection takes nothing".into()))?;
         sent.map_err(|error| match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => Unanswered::TooLarge,
             _ => Unanswered::Unknown(error.to_string()),
