@@ -187,12 +187,13 @@ impl Executor {
     }
 
     /// A body that makes no sense now never will: it is kept with the reason, and whoever waits
-    /// gets a failed result. A large body is also gone when the task has ended and was delivered
-    /// once more meanwhile; then there is a result, and nothing to keep.
+    /// gets a failed result. A large body is also gone when the task has ended: it was delivered
+    /// once more, or this worker slept over its only delivery. Then there is a result, and nothing
+    /// to keep.
     pub(crate) async fn bury_unreadable(&self, delivery: &Delivery, reason: &str) {
         let task_id = delivery.stored.fallback_id(&self.broker);
         let session = &delivery.stored.address.session;
-        if delivery.delivered > 1 {
+        if delivery.delivered > 1 || delivery.stored.headers.blob.is_some() {
             match self.broker.has_result(session, &task_id).await {
                 Ok(false) => {}
                 Ok(true) => {

@@ -374,3 +374,38 @@ async fn a_body_that_is_not_to_be_had_now_does_not_bury_its_task() {
     assert_eq!(letters, []);
     rig.nothing_is_left().await;
 }
+
+/// As after a freeze: the only delivery that this worker has seen is an old one.
+#[tokio::test]
+async fn a_body_that_went_with_its_result_is_no_reason_to_bury_the_task() {
+    let rig = Rig::start().await;
+    let result = a3s_shared::protocol::TaskResult {
+        task_id: "ended".to_owned(),
+        session_id: "s".to_owned(),
+        lane: a3s_shared::protocol::SessionLane::Query,
+        command_type: "bash".to_owned(),
+        success: true,
+        result: serde_json::json!({}),
+        error: None,
+        error_kind: None,
+        attempt: 1,
+        worker_id: "another".to_owned(),
+        started_at_ms: 1,
+        duration_ms: 0,
+    };
+    let encoding = a3s_shared::protocol::Encoding::Json;
+    let stored = rig.broker.publish_result(&result, encoding).await;
+    stored.expect("it is stored");
+    let mut headers = async_nats::HeaderMap::new();
+    headers.insert("A3s-Blob", "sha256-00.ended");
+    headers.insert("A3s-Reply-To", "a3s.s.result.ended");
+    let jetstream = rig.broker.jetstream();
+    let sent = jetstream.publish_with_headers("a3s.s.query", headers, "".into());
+    let sent = sent.await.expect("it is sent").await;
+    sent.expect("it is stored");
+    let _worker = rig.ready_worker("w", &[]).await;
+    rig.nothing_is_left().await;
+    let letters = rig.broker.dead_letters(None).await.expect("dead letters");
+    assert_eq!(letters, []);
+    assert_eq!(rig.result("ended").await, result);
+}

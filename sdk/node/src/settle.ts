@@ -147,8 +147,8 @@ export class Settler {
 
   /**
    * A body that makes no sense now never will: it is kept with the reason, and whoever waits gets a
-   * failed result. A large body is also gone when the task has ended and was delivered once more
-   * meanwhile; then there is a result, and nothing to keep.
+   * failed result. A large body is also gone when the task has ended: it was delivered once more, or
+   * this worker slept over its only delivery. Then there is a result, and nothing to keep.
    */
   async buryUnreadable(delivery: Delivery, reason: string): Promise<void> {
     const { stored } = delivery;
@@ -158,7 +158,8 @@ export class Settler {
       ...answers.givenUp(error), attempt: 0, worker_id: this.workerId, started_at_ms: 0, duration_ms: 0,
     };
     try {
-      if (delivery.delivered > 1 && (await hasResult(this.broker, stored.address.session, id))) {
+      const mayHaveEnded = delivery.delivered > 1 || stored.headers.blob !== undefined;
+      if (mayHaveEnded && (await hasResult(this.broker, stored.address.session, id))) {
         await delivery.answer(this.broker, DONE);
         return;
       }

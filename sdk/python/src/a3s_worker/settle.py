@@ -57,7 +57,8 @@ class Settler:
         waits gets a failed result. One that is gone because the task has ended is no loss."""
         stored = delivery.stored
         task_id, error = stored.fallback_id(), f"the task cannot be read: {reason}"
-        if delivery.delivered > 1 and await self._has_ended(delivery):
+        may_have_ended = delivery.delivered > 1 or stored.headers.blob is not None
+        if may_have_ended and await self._has_ended(delivery):
             await delivery.answer(DONE)
             return
         letter = stored.dead_letter(task_id, error)
