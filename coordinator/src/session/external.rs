@@ -45,7 +45,7 @@ struct Trip<'a> {
     settle_at: Instant,
     cancelled: Option<String>,
     look_at: Instant,
-    /// Rings at the earlier of the two. One timer a task: setting it costs as much as a message.
+    /// Rings at the earlier of the two. One timer a task, set once if nothing happens.
     alarm: Pin<Box<Sleep>>,
 }
 

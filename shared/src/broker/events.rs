@@ -43,8 +43,8 @@ const CONTROL: &str = "c";
 /// with a reply subject that reaches nobody is answered with "no responders". So now and then an
 /// event goes out as a question, followed by one that nobody can hear: answers come in order, so
 /// when the second one is answered and the first is not, the first was heard. While the answer is
-/// fresh, events that nobody would hear are dropped before they are built. At full load three
-/// events a task cost as much as the task.
+/// fresh, events that nobody would hear are dropped before they are built: three messages beside
+/// the three that a task cannot do without.
 #[derive(Debug, Clone)]
 pub(super) struct Outbox {
     sender: mpsc::Sender<Telling>,

@@ -64,7 +64,8 @@ impl Requests {
         }))
     }
 
-    /// Sends a request and waits for its answer, up to [`REQUEST_TIMEOUT`].
+    /// Sends a request and waits for its answer, up to [`REQUEST_TIMEOUT`]; and as long again at
+    /// most, each, for the client to take the subscription and the request.
     pub(super) async fn ask(
         &self,
         subject: impl Into<String>,
@@ -72,8 +73,11 @@ impl Requests {
         body: Bytes,
     ) -> Result<Message, Unanswered> {
         let inner = &*self.0;
-        let listen = || listen(&inner.client, &inner.inbox, &inner.waiting);
-        inner.listener.get_or_try_init(listen).await?;
+        if !inner.listener.initialized() {
+            let listen = || listen(&inner.client, &inner.inbox, &inner.waiting);
+            let listening = timeout(REQUEST_TIMEOUT, inner.listener.get_or_try_init(listen)).await;
+            listening.map_err(|_| blocked())??;
+        }
         let (sender, answer) = oneshot::channel();
         let number = {
             let mut waiting = inner.waiting.lock();
@@ -96,13 +100,12 @@ impl Requests {
                 publish.await
             }
         };
-        // Without a connection the client keeps what is sent, until it can keep no more.
         let sent = timeout(REQUEST_TIMEOUT, send).await;
-        let sent = sent.map_err(|_| Unanswered::Unknown("the connection takes nothing".into()))?;
-        sent.map_err(|error| match error.kind() {
-            PublishErrorKind::MaxPayloadExceeded => Unanswered::TooLarge,
-            _ => Unanswered::Unknown(error.to_string()),
-        })?;
+        sent.map_err(|_| blocked())?
+            .map_err(|error| match error.kind() {
+                PublishErrorKind::MaxPayloadExceeded => Unanswered::TooLarge,
+                _ => Unanswered::Unknown(error.to_string()),
+            })?;
         let message = answer
             .await
             .map_err(|_| Unanswered::Unknown(format!("nothing heard for {REQUEST_TIMEOUT:?}")))?;
@@ -111,6 +114,13 @@ impl Requests {
         }
         Ok(message)
     }
+}
+
+/// Without a connection the client keeps what is sent, until it can keep no more.
+fn blocked() -> Unanswered {
+    Unanswered::Unknown(format!(
+        "the connection has taken nothing for {REQUEST_TIMEOUT:?}"
+    ))
 }
 
 /// Takes a request out of the table, whatever becomes of its caller.
