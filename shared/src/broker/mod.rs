@@ -6,6 +6,7 @@
 //!   and direct reads on them, the primitives of the rest.
 //! * `tasks`, `results`, `records`, `cancels`, `dead_letters`, `blobs`, `events`, `sessions`,
 //!   `limits`, `backlog`, `fleet`, `stored_task`: one noun of the protocol each.
+//! * `interest`: which events anybody hears.
 
 mod backlog;
 mod blobs;
@@ -15,6 +16,7 @@ mod ensure;
 mod error;
 mod events;
 mod fleet;
+mod interest;
 mod limits;
 mod lookup;
 mod names;
