@@ -46,6 +46,10 @@ fn the_wire_document_names_every_header_event_and_stream() {
         headers::CONTENT_TYPE,
         headers::TRACEPARENT,
         headers::BLOB,
+        headers::WORKSPACE,
+        headers::KEY,
+        headers::SIGNATURE,
+        headers::ANSWERS,
     ];
     let streams = [
         names.tasks(TaskStream::Pool),
@@ -55,6 +59,7 @@ fn the_wire_document_names_every_header_event_and_stream() {
         names.cancels(),
         names.dead_letters(),
         names.advisories(),
+        names.workspaces(),
         names.sessions_bucket(),
         names.workers_bucket(),
         names.blobs_bucket(),
@@ -81,9 +86,13 @@ fn sources(dir: &std::path::Path) -> String {
         .filter_map(Result::ok)
     {
         let (path, name) = (entry.path(), entry.file_name());
-        if path.is_dir() && name != "target" && name != "node_modules" {
+        if path.is_dir()
+            && !["target", "node_modules", ".venv"]
+                .iter()
+                .any(|n| name == *n)
+        {
             all.push_str(&sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if path.extension().is_some_and(|e| e == "rs" || e == "py") {
             all.push_str(&std::fs::read_to_string(&path).expect("a source"));
         }
     }
@@ -96,12 +105,14 @@ fn every_test_that_the_page_on_reliability_names_exists() {
     let named = page.split('`').skip(1).step_by(2);
     let tests: Vec<_> = named.filter(|t| t.matches('_').count() > 3).collect();
     assert!(tests.len() > 20, "the page is read: {tests:?}");
-    let sources: Vec<_> = ["shared", "worker", "coordinator", "testkit", "e2e"]
+    let sources: Vec<_> = ["shared", "worker", "coordinator", "e2e", "bridges"]
         .map(|package| sources(&root().join(package)))
         .into();
     for test in tests {
-        let declared = format!("fn {test}(");
-        let there = sources.iter().any(|source| source.contains(&declared));
+        let declared = [format!("fn {test}("), format!("def {test}(")];
+        let there = sources
+            .iter()
+            .any(|source| declared.iter().any(|d| source.contains(d)));
         assert!(there, "{test} is promised and not in the repository");
     }
 }

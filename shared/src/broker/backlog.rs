@@ -67,10 +67,7 @@ impl Broker {
     }
 
     async fn stored(&self, session: &str, route: &Route) -> Result<[usize; 4], BrokerError> {
-        let stream = self.names().tasks(match route {
-            Route::Pool(_) => TaskStream::Pool,
-            Route::Own => TaskStream::Own,
-        });
+        let stream = self.names().tasks(TaskStream::of(route));
         let filter = self.names().session_tasks(session, route);
         let body = json!({ "subjects_filter": filter }).to_string();
         let call = format!("STREAM.INFO.{stream}");
@@ -106,7 +103,7 @@ impl Broker {
             .requests
             .ask(self.api_subject(call), HeaderMap::new(), body)
             .await;
-        let answer = answer.map_err(|e| BrokerError::unreachable(call, e))?;
+        let answer = answer.map_err(|e| BrokerError::unanswered(call, e))?;
         match serde_json::from_slice(&answer.payload) {
             Ok(Answer::Info(info)) => Ok(info),
             Ok(Answer::Error { error }) => Err(BrokerError::refused(call, error.description)),

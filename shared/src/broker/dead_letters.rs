@@ -1,14 +1,8 @@
 //! Dead letters: what could not be done, kept whole.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD as BASE64;
-
 use super::publish::{Outgoing, Stored};
 use super::{Broker, BrokerError};
-use crate::protocol::{DeadLetter, Encoding, TaskHeaders, Token, clock, headers};
-
-/// How long a replayed task has when its own timeout cannot be read, in milliseconds.
-const REPLAY_TIMEOUT_MS: u64 = crate::protocol::DEFAULT_TIMEOUT_MS;
+use crate::protocol::{DeadLetter, Encoding, headers};
 
 impl Broker {
     /// Keeps a dead letter; the first one of a task stays.
@@ -29,7 +23,7 @@ impl Broker {
                 Encoding::Json.content_type().to_owned(),
             )],
             body: Encoding::Json.encode(letter).into(),
-            expected_last: None,
+            ..Outgoing::default()
         };
         Ok(self.publish_first(&outgoing).await?)
     }
@@ -43,10 +37,10 @@ impl Broker {
         session: Option<&str>,
     ) -> Result<Vec<DeadLetter>, BrokerError> {
         let filter = self.names().dead_letter(session.unwrap_or("*"), "*", "*");
-        let found = self.scan(&self.names().dead_letters(), &filter, 1).await?;
+        let found = self.held(&self.names().dead_letters(), &filter).await?;
         let letters = found
             .iter()
-            .filter_map(|m| Encoding::Json.decode(&m.body).ok());
+            .filter_map(|body| Encoding::Json.decode(body).ok());
         Ok(letters.collect())
     }
 
@@ -67,56 +61,5 @@ impl Broker {
             Some(found) => self.remove(&stream, found.sequence).await,
             None => Ok(false),
         }
-    }
-
-    /// Publishes the task again, with a new attempt budget, deadline and message id, then removes
-    /// the letter. Its failed result and its record are removed first, so that the replay can
-    /// have its own. A crash at any point leaves the letter or the task, never neither.
-    ///
-    /// # Errors
-    /// When a step was not confirmed; the same call again continues.
-    pub async fn replay(&self, letter: &DeadLetter) -> Result<(), BrokerError> {
-        let what = format!("replay task {}", letter.task_id);
-        let body = BASE64.decode(&letter.body);
-        let body = body.map_err(|e| BrokerError::unreadable(&what, e))?;
-        self.forget_result(&letter.session_id, &letter.task_id)
-            .await?;
-        let (_, revision) = self.record(&letter.session_id, &letter.task_id).await?;
-        if revision > 0 {
-            self.remove(&self.names().claims(), revision).await?;
-        }
-        let outgoing = Outgoing {
-            subject: letter.subject.clone(),
-            headers: replay_headers(letter, &body).into_pairs(),
-            body: body.into(),
-            expected_last: None,
-        };
-        self.publish(&outgoing).await?;
-        self.forget(letter).await?;
-        Ok(())
-    }
-}
-
-fn replay_headers(letter: &DeadLetter, body: &[u8]) -> TaskHeaders {
-    let get = |name: &str| {
-        let found = letter.headers.iter().find(|(n, _)| n == name);
-        found.map(|(_, value)| value.as_str())
-    };
-    let old = TaskHeaders::read(get);
-    let timeout = old
-        .encoding(body)
-        .decode::<crate::protocol::TaskBody>(body)
-        .ok()
-        .and_then(|b| b.timeout_ms)
-        .unwrap_or(REPLAY_TIMEOUT_MS);
-    TaskHeaders {
-        message_id: Some(format!(
-            "{}.{}.r{}",
-            letter.session_id,
-            letter.task_id,
-            Token::unique()
-        )),
-        deadline_ms: Some(clock::now_ms().saturating_add(timeout)),
-        ..old
     }
 }

@@ -1,18 +1,28 @@
-//! Creates what is missing and reports what differs. Safe when many processes start at once:
-//! creating what exists already in the same form is no error to the broker.
+//! Creates what is missing and reports what differs, as far as we may look. Safe when many
+//! processes start at once: creating what exists already in the same form is no error to the
+//! broker.
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
+use async_nats::HeaderMap;
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::consumer::pull;
+use async_nats::jetstream::consumer::{self, pull};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind};
-use async_nats::jetstream::stream::{Config, ConsumerCreateStrictErrorKind};
+use async_nats::jetstream::stream::{self, Config, ConsumerCreateStrictErrorKind};
+use bytes::Bytes;
 use futures::future::try_join_all;
 use serde_json::Value;
+use tokio::time::sleep;
 
+use super::requests::Unanswered;
 use super::topology::{self, SCHEMA, SCHEMA_KEY};
-use super::{Broker, BrokerError, Settings, TaskStream};
+use super::{Broker, BrokerError, Seen, Settings, TaskStream, ends_in, mentions};
 use crate::protocol::DEFAULT_POOL;
+
+/// How long the link to a JetStream domain may take to come up, and how often that is tried.
+const LINK_WITHIN: Duration = Duration::from_secs(10);
+const LINK_EVERY: Duration = Duration::from_millis(250);
 
 /// Something on the broker that differs from what this version would create. Never changed by
 /// us: an operator may have had a reason.
@@ -40,13 +50,25 @@ impl fmt::Display for Drift {
     }
 }
 
+/// What is on the broker, compared with what this version would create.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Comparison {
+    /// Settings that differ.
+    pub drift: Vec<Drift>,
+    /// What is not there.
+    pub missing: Vec<String>,
+    /// What we may not look at.
+    pub hidden: Vec<String>,
+}
+
 impl Broker {
     /// Creates the streams, buckets and the consumers of pool `default`, where they are missing.
     ///
     /// # Errors
     /// When the broker is unreachable, refuses (permissions, too little storage), or holds the
-    /// layout of a newer version.
+    /// layout of a newer version; and when nobody answers for the JetStream domain for ten seconds.
     pub async fn ensure(&self, settings: &Settings) -> Result<Vec<Drift>, BrokerError> {
+        self.wait_for_domain().await?;
         let streams = topology::streams(self.names(), settings);
         let streams = try_join_all(streams.iter().map(|config| self.ensure_stream(config)));
         let (drift, ()) = tokio::try_join!(streams, self.ensure_buckets(settings))?;
@@ -58,6 +80,79 @@ impl Broker {
                 .await?,
         );
         Ok(drift)
+    }
+
+    /// Waits until somebody answers for the JetStream domain, if there is one: it is behind a leaf's
+    /// link, which may be just coming up, as after a restart of the whole region.
+    async fn wait_for_domain(&self) -> Result<(), BrokerError> {
+        if !self.has_domain() {
+            return Ok(());
+        }
+        let until = Instant::now() + LINK_WITHIN;
+        let call = format!("STREAM.INFO.{}", self.names().tasks(TaskStream::Pool));
+        loop {
+            let subject = self.api_subject(&call);
+            let answer = self.requests.ask(subject, HeaderMap::new(), Bytes::new());
+            match answer.await {
+                Err(Unanswered::NoResponders) if Instant::now() < until => {
+                    sleep(LINK_EVERY).await;
+                }
+                Err(Unanswered::NoResponders) => {
+                    return Err(BrokerError::refused(
+                        "reach the JetStream domain",
+                        "nobody answers for it: is the leaf link of this server up, and is --js-domain \
+                         the hub's domain?",
+                    ));
+                }
+                // Whatever else it is, who asks for something in particular says it better.
+                _ => return Ok(()),
+            }
+        }
+    }
+
+    /// Compares what is there with what this version would create, and creates nothing.
+    ///
+    /// # Errors
+    /// When the broker does not answer, or holds the layout of a newer version.
+    pub async fn compare(&self, settings: &Settings) -> Result<Comparison, BrokerError> {
+        let mut found = Comparison::default();
+        for config in topology::streams(self.names(), settings) {
+            match self.stream_info(&config.name).await? {
+                Seen::There(info) => found.drift.extend(stream_drift(&info, &config)?),
+                Seen::Missing => found.missing.push(config.name),
+                Seen::Hidden(_) => found.hidden.push(config.name),
+            }
+        }
+        let buckets = [
+            self.names().kv_stream(&self.names().workers_bucket()),
+            self.names().kv_stream(&self.names().sessions_bucket()),
+            self.names().blobs_stream(),
+        ];
+        for stream in buckets {
+            match self.stream_info(&stream).await? {
+                Seen::There(_) => {}
+                Seen::Missing => found.missing.push(stream),
+                Seen::Hidden(_) => found.hidden.push(stream),
+            }
+        }
+        let tasks = self.names().tasks(TaskStream::Pool);
+        let pool = topology::pool_consumers(self.names(), DEFAULT_POOL, settings);
+        let pool = pool.into_iter().map(|config| (&tasks, config));
+        let advisories = self.names().advisories();
+        let mover = (&advisories, topology::mover(self.names()));
+        for (stream, config) in pool.chain([mover]) {
+            let name = config.durable_name.clone().unwrap_or_default();
+            let of = format!("{stream} consumer {name}");
+            match self.consumer_info(stream, &name).await? {
+                Seen::There(info) => {
+                    let differ = differences(&of, &json(&info.config), &json(&config));
+                    found.drift.extend(differ);
+                }
+                Seen::Missing => found.missing.push(of),
+                Seen::Hidden(_) => found.hidden.push(of),
+            }
+        }
+        Ok(found)
     }
 
     /// Creates the four consumers of a pool where they are missing.
@@ -110,12 +205,11 @@ impl Broker {
         let name = config.durable_name.clone().unwrap_or_default();
         let what = format!("update consumer {name}");
         let handle = self.stream_handle(&stream, &what).await?;
-        let info = handle
-            .consumer_info(&name)
-            .await
-            .map_err(|e| BrokerError::refused(&what, e))?;
+        let Seen::There(info) = self.consumer_info(&stream, &name).await? else {
+            return Ok(());
+        };
         let current = pull::Config {
-            durable_name: Some(name),
+            durable_name: Some(name.clone()),
             filter_subject: info.config.filter_subject,
             ack_policy: info.config.ack_policy,
             ack_wait: info.config.ack_wait,
@@ -125,15 +219,37 @@ impl Broker {
             max_ack_pending: config.max_ack_pending,
             ..pull::Config::default()
         };
-        let updated = handle.update_consumer(current).await;
-        updated.map(drop).map_err(|e| BrokerError::refused(what, e))
+        let update = async {
+            let updated = handle.update_consumer(current).await;
+            updated
+                .map(drop)
+                .map_err(|e| BrokerError::refused(&what, e))
+        };
+        let of = format!("CONSUMER.CREATE.{stream}.{name}.");
+        self.unless_denied(&what, mentions(of), update).await
     }
 
+    /// Looks first: what is there needs no right to create it, and what we may not see is the
+    /// business of somebody who may.
     async fn ensure_stream(&self, config: &Config) -> Result<Vec<Drift>, BrokerError> {
-        match self.jetstream().create_stream(config).await {
+        match self.stream_info(&config.name).await? {
+            Seen::There(info) => return stream_drift(&info, config),
+            Seen::Hidden(_) => return Ok(Vec::new()),
+            Seen::Missing => {}
+        }
+        let what = to_create(&format!("stream {}", config.name));
+        let create = async { Ok(self.jetstream().create_stream(config).await) };
+        match self
+            .unless_denied(&what, creates(&config.name), create)
+            .await?
+        {
             Ok(_) => Ok(Vec::new()),
-            Err(error) if in_use(&error) => self.stream_drift(config).await,
-            Err(error) => Err(stream_error(&config.name, &error)),
+            // Somebody else made it meanwhile, another version perhaps.
+            Err(error) if in_use(&error) => match self.stream_info(&config.name).await? {
+                Seen::There(info) => stream_drift(&info, config),
+                Seen::Missing | Seen::Hidden(_) => Ok(Vec::new()),
+            },
+            Err(error) => Err(stream_error(config, &error)),
         }
     }
 
@@ -143,47 +259,42 @@ impl Broker {
             topology::sessions_bucket(self.names(), settings),
         ];
         for config in buckets {
-            let name = config.bucket.clone();
-            match self.jetstream().create_key_value(config).await {
-                Ok(_) => {}
-                // Made by another version or by hand: good enough when it answers.
-                Err(error) => {
-                    if self.jetstream().get_key_value(&name).await.is_err() {
-                        return Err(BrokerError::refused(format!("create bucket {name}"), error));
-                    }
-                }
-            }
+            let stream = self.names().kv_stream(&config.bucket);
+            let create = async {
+                let created = self.jetstream().create_key_value(config).await;
+                created.map(drop).map_err(|e| e.to_string())
+            };
+            self.ensure_bucket(&stream, create).await?;
         }
         let config = topology::blobs_bucket(self.names(), settings);
-        let name = config.bucket.clone();
-        if let Err(error) = self.jetstream().create_object_store(config).await
-            && self.jetstream().get_object_store(&name).await.is_err()
-        {
-            return Err(BrokerError::refused(format!("create bucket {name}"), error));
-        }
-        Ok(())
+        let create = async {
+            let created = self.jetstream().create_object_store(config).await;
+            created.map(drop).map_err(|e| e.to_string())
+        };
+        self.ensure_bucket(&self.names().blobs_stream(), create)
+            .await
     }
 
-    async fn stream_drift(&self, expected: &Config) -> Result<Vec<Drift>, BrokerError> {
-        let what = format!("check stream {}", expected.name);
-        let handle = self.stream_handle(&expected.name, &what).await?;
-        let info = handle
-            .get_info()
-            .await
-            .map_err(|e| BrokerError::unreachable(&what, e))?;
-        let schema = info.config.metadata.get(SCHEMA_KEY);
-        if let Some(found) = schema.filter(|s| s.parse::<u32>().is_ok_and(|n| n > 1)) {
-            return Err(BrokerError::NewerSchema {
-                stream: expected.name.clone(),
-                found: found.clone(),
-                known: SCHEMA,
-            });
+    /// A bucket that is there is good enough, whoever made it.
+    async fn ensure_bucket(
+        &self,
+        stream: &str,
+        create: impl Future<Output = Result<(), String>>,
+    ) -> Result<(), BrokerError> {
+        if !matches!(self.stream_info(stream).await?, Seen::Missing) {
+            return Ok(());
         }
-        Ok(differences(
-            &expected.name,
-            &json(&info.config),
-            &json(expected),
-        ))
+        let what = to_create(&format!("bucket {stream}"));
+        let create = async { Ok(create.await) };
+        match self.unless_denied(&what, creates(stream), create).await? {
+            Ok(()) => Ok(()),
+            Err(_) if matches!(self.stream_info(stream).await?, Seen::There(_)) => Ok(()),
+            // Of buckets the library keeps the text alone.
+            Err(error) if error.contains("storage resources") => {
+                Err(BrokerError::refused(what, format!("{error}: {MORE_ROOM}")))
+            }
+            Err(error) => Err(BrokerError::refused(what, error)),
+        }
     }
 
     async fn ensure_consumers(
@@ -191,25 +302,41 @@ impl Broker {
         stream: String,
         configs: Vec<pull::Config>,
     ) -> Result<Vec<Drift>, BrokerError> {
-        let handle = self.stream_handle(&stream, "create consumers").await?;
-        let ensured = configs.into_iter().map(async |config| {
-            let name = config.durable_name.clone().unwrap_or_default();
-            match handle.create_consumer_strict(config.clone()).await {
-                Ok(_) => Ok(Vec::new()),
-                Err(error) if error.kind() == ConsumerCreateStrictErrorKind::AlreadyExists => {
-                    let what = format!("check consumer {name}");
-                    let info = handle.consumer_info(&name).await;
-                    let info = info.map_err(|e| BrokerError::unreachable(what, e))?;
-                    let of = format!("{stream} consumer {name}");
-                    Ok(differences(&of, &json(&info.config), &json(&config)))
-                }
-                Err(error) => Err(BrokerError::refused(
-                    format!("create consumer {name}"),
-                    error,
-                )),
-            }
-        });
+        let ensured = configs
+            .iter()
+            .map(|config| self.ensure_consumer(&stream, config));
         Ok(try_join_all(ensured).await?.into_iter().flatten().collect())
+    }
+
+    async fn ensure_consumer(
+        &self,
+        stream: &str,
+        config: &pull::Config,
+    ) -> Result<Vec<Drift>, BrokerError> {
+        let name = config.durable_name.clone().unwrap_or_default();
+        let drift = |info: &consumer::Info| {
+            let of = format!("{stream} consumer {name}");
+            differences(&of, &json(&info.config), &json(config))
+        };
+        match self.consumer_info(stream, &name).await? {
+            Seen::There(info) => return Ok(drift(&info)),
+            Seen::Hidden(_) => return Ok(Vec::new()),
+            Seen::Missing => {}
+        }
+        let what = to_create(&format!("consumer {name}"));
+        let handle = self.stream_handle(stream, &what).await?;
+        let create = async { Ok(handle.create_consumer_strict(config.clone()).await) };
+        let of = mentions(format!("CONSUMER.CREATE.{stream}.{name}"));
+        match self.unless_denied(&what, of, create).await? {
+            Ok(_) => Ok(Vec::new()),
+            Err(error) if error.kind() == ConsumerCreateStrictErrorKind::AlreadyExists => {
+                match self.consumer_info(stream, &name).await? {
+                    Seen::There(info) => Ok(drift(&info)),
+                    Seen::Missing | Seen::Hidden(_) => Ok(Vec::new()),
+                }
+            }
+            Err(error) => Err(BrokerError::refused(what, error)),
+        }
     }
 
     pub(super) async fn stream_handle(
@@ -222,6 +349,31 @@ impl Broker {
     }
 }
 
+/// What a denial says that it kept us from.
+fn to_create(what: &str) -> String {
+    format!("create {what} (a coordinator for all sessions may, started once)")
+}
+
+fn stream_drift(info: &stream::Info, expected: &Config) -> Result<Vec<Drift>, BrokerError> {
+    let schema = info.config.metadata.get(SCHEMA_KEY);
+    if let Some(found) = schema.filter(|s| s.parse::<u32>().is_ok_and(|n| n > 1)) {
+        return Err(BrokerError::NewerSchema {
+            stream: expected.name.clone(),
+            found: found.clone(),
+            known: SCHEMA,
+        });
+    }
+    Ok(differences(
+        &expected.name,
+        &json(&info.config),
+        &json(expected),
+    ))
+}
+
+fn creates(stream: &str) -> impl Fn(&str) -> bool + Send + Sync + 'static {
+    ends_in(format!("STREAM.CREATE.{stream}"))
+}
+
 fn in_use(error: &CreateStreamError) -> bool {
     let CreateStreamErrorKind::JetStream(ref refused) = error.kind() else {
         return false;
@@ -229,9 +381,27 @@ fn in_use(error: &CreateStreamError) -> bool {
     refused.error_code() == ErrorCode::STREAM_NAME_EXIST
 }
 
-fn stream_error(name: &str, error: &CreateStreamError) -> BrokerError {
-    let what = format!("create stream {name}");
+/// The broker's words for "that does not fit".
+const NO_ROOM: [ErrorCode; 3] = [
+    ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+    ErrorCode::INSUFFICIENT_RESOURCES,
+    ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+];
+
+/// What to do then.
+const MORE_ROOM: &str = "free disk space, raise max_file_store in the server's jetstream {} block, \
+                         or set A3S_STREAM_MIB below 2048";
+
+fn stream_error(config: &Config, error: &CreateStreamError) -> BrokerError {
+    let what = format!("create stream {}", config.name);
     match error.kind() {
+        CreateStreamErrorKind::JetStream(refused) if NO_ROOM.contains(&refused.error_code()) => {
+            let mib = config.max_bytes / (1024 * 1024);
+            BrokerError::refused(
+                what,
+                format!("{error}; it sets {mib} MiB aside: {MORE_ROOM}"),
+            )
+        }
         CreateStreamErrorKind::JetStreamUnavailable => BrokerError::refused(
             what,
             "JetStream is not enabled; start nats-server with -js or with this project's nats.conf",

@@ -60,18 +60,8 @@ impl Outbox {
         }
     }
 
-    fn tell(&self, subject: String, event: impl FnOnce() -> Event) {
-        let way = self.subjects.lock().way(&subject, Instant::now());
-        let question = match way {
-            Way::Drop => return,
-            Way::Tell => None,
-            Way::Ask(number) => Some(number),
-        };
-        let _ = self.sender.try_send(Telling {
-            subject,
-            event: event(),
-            question,
-        });
+    fn way(&self, session: &str, kind: EventKind) -> Way {
+        self.subjects.lock().way(session, kind, Instant::now())
     }
 }
 
@@ -141,8 +131,16 @@ impl Broker {
     /// Tells an event of this kind, if anybody listens. Returns at once; an event that cannot be
     /// told now is dropped. `event` is called only when it is told.
     pub fn emit(&self, session: &str, kind: EventKind, event: impl FnOnce() -> Event) {
-        let subject = self.names().event(session, kind.id());
-        self.events.tell(subject, event);
+        let question = match self.events.way(session, kind) {
+            Way::Drop => return,
+            Way::Tell => None,
+            Way::Ask(number) => Some(number),
+        };
+        let _ = self.events.sender.try_send(Telling {
+            subject: self.names().event(session, kind.id()),
+            event: event(),
+            question,
+        });
     }
 
     /// Listens to the events of a session, or of all with `None`.

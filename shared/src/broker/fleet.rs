@@ -11,8 +11,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::{Broker, BrokerError};
-use crate::protocol::{Encoding, Presence};
+use super::{Broker, BrokerError, ends_in, mentions};
+use crate::protocol::{Encoding, Introduction, Presence};
 
 /// A worker that was not heard of for this long is gone. It writes every third of it.
 pub const PRESENCE_TTL: Duration = Duration::from_secs(15);
@@ -66,9 +66,16 @@ impl Broker {
     pub async fn watch_fleet(&self) -> Result<Fleet, BrokerError> {
         let seen = Arc::new(Seen::default());
         let (sender, changes) = watch::channel(0);
-        let bucket = self.workers_bucket("watch the workers").await?;
-        let watch = open(&bucket).await?;
-        for (key, value) in list(&bucket).await? {
+        let what = "watch the workers";
+        let bucket = self.workers_bucket(what).await?;
+        let opened = async {
+            let watch = open(&bucket).await?;
+            Ok((watch, list(&bucket).await?))
+        };
+        let stream = self.names().kv_stream(&self.names().workers_bucket());
+        let of = mentions(format!("CONSUMER.CREATE.{stream}"));
+        let (watch, there) = self.unless_denied(what, of, opened).await?;
+        for (key, value) in there {
             note(&seen, &key, &value);
         }
         let watcher = tokio::spawn(follow(bucket, watch, Arc::clone(&seen), sender));
@@ -88,8 +95,14 @@ impl Broker {
         let what = format!("announce worker {}", presence.worker_id);
         let bucket = self.workers_bucket(&what).await?;
         let body = Encoding::Json.encode(presence);
-        let put = bucket.put(&presence.worker_id, body.into()).await;
-        put.map(drop).map_err(|e| BrokerError::unreachable(what, e))
+        let put = async {
+            let put = bucket.put(&presence.worker_id, body.into()).await;
+            put.map(drop)
+                .map_err(|e| BrokerError::unreachable(&what, e))
+        };
+        let bucket = self.names().workers_bucket();
+        let of = ends_in(self.names().kv_key(&bucket, &presence.worker_id));
+        self.unless_denied(&what, of, put).await
     }
 
     /// Removes a worker's heartbeat: it is gone and says so.
@@ -105,12 +118,36 @@ impl Broker {
             .map_err(|e| BrokerError::unreachable(what, e))
     }
 
+    /// Asks a worker who it is and what its tools are.
+    ///
+    /// # Errors
+    /// When it does not answer within the connection's request timeout, or not in words that can
+    /// be read.
+    pub async fn introduction(&self, worker_id: &str) -> Result<Introduction, BrokerError> {
+        let subject = self.names().worker_endpoint(worker_id);
+        let what = format!("ask worker {worker_id} for its tools");
+        let answer = self.client().request(subject, bytes::Bytes::new()).await;
+        let answer = answer.map_err(|e| BrokerError::unreachable(&what, e))?;
+        let read = Encoding::Json.decode(&answer.payload);
+        read.map_err(|e| BrokerError::unreadable(what, e))
+    }
+
     async fn workers_bucket(&self, what: &str) -> Result<kv::Store, BrokerError> {
-        let bucket = self
-            .jetstream()
-            .get_key_value(self.names().workers_bucket())
-            .await;
-        bucket.map_err(|e| BrokerError::unreachable(what, e))
+        self.bucket_of(what, self.names().workers_bucket()).await
+    }
+
+    /// A bucket that is there.
+    pub(super) async fn bucket_of(
+        &self,
+        what: &str,
+        name: String,
+    ) -> Result<kv::Store, BrokerError> {
+        let get = async {
+            let bucket = self.jetstream().get_key_value(&name).await;
+            bucket.map_err(|e| BrokerError::unreachable(what, e))
+        };
+        let of = format!("STREAM.INFO.{}", self.names().kv_stream(&name));
+        self.unless_denied(what, ends_in(of), get).await
     }
 }
 

@@ -2,10 +2,12 @@
 
 use async_nats::{HeaderMap, Message};
 use bytes::Bytes;
+use futures::StreamExt;
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::requests::Unanswered;
-use super::{Broker, BrokerError};
+use super::{Broker, BrokerError, REQUEST_TIMEOUT, ends_in};
 
 /// The most messages that one scan reads.
 const SCAN_LIMIT: usize = 100_000;
@@ -115,6 +117,25 @@ impl Broker {
         Ok(found)
     }
 
+    /// The bodies of the messages that a stream holds on the subjects of `filter`, oldest first;
+    /// at most 100,000. Unlike [`scan`](Self::scan) it names the filter in the subject of its
+    /// request, where permissions see it; for streams that are no work queues.
+    ///
+    /// # Errors
+    /// As [`Broker::last`].
+    pub(super) async fn held(&self, stream: &str, filter: &str) -> Result<Vec<Bytes>, BrokerError> {
+        let (mut messages, there) = self.follow(stream, filter).await?;
+        let (mut found, mut left) = (Vec::new(), there);
+        while left > 0 && found.len() < SCAN_LIMIT {
+            let next = timeout(REQUEST_TIMEOUT, messages.next()).await;
+            // The last ones may have gone by their age before they were delivered.
+            let Ok(Some(Ok(message))) = next else { break };
+            left = message.info().map_or(0, |info| info.pending);
+            found.push(message.message.payload);
+        }
+        Ok(found)
+    }
+
     /// The first message at or after sequence `from` whose subject matches `filter`.
     ///
     /// # Errors
@@ -137,7 +158,11 @@ impl Broker {
     pub async fn remove(&self, stream: &str, sequence: u64) -> Result<bool, BrokerError> {
         let what = format!("remove message {sequence} of {stream}");
         let handle = self.stream_handle(stream, &what).await?;
-        match handle.delete_message(sequence).await {
+        let removing = async { Ok(handle.delete_message(sequence).await) };
+        match self
+            .unless_denied(&what, ends_in(format!("MSG.DELETE.{stream}")), removing)
+            .await?
+        {
             Ok(removed) => Ok(removed),
             Err(error) => match self.at(stream, sequence).await {
                 Ok(None) => Ok(false),
@@ -159,7 +184,7 @@ impl Broker {
                 let name = stream.to_owned();
                 Err(BrokerError::Missing { what, name })
             }
-            Err(error) => Err(BrokerError::unreachable(what, error)),
+            Err(error) => Err(BrokerError::unanswered(what, error)),
         }
     }
 }

@@ -28,6 +28,17 @@ pub enum TaskStream {
     Own,
 }
 
+impl TaskStream {
+    /// The one that holds the tasks of a route.
+    #[must_use]
+    pub fn of(route: &Route) -> Self {
+        match route {
+            Route::Pool(_) => Self::Pool,
+            Route::Own => Self::Own,
+        }
+    }
+}
+
 impl Names {
     /// Names under `prefix`, usually `a3s`.
     ///
@@ -119,6 +130,66 @@ impl Names {
         format!("{}_blobs", self.prefix)
     }
 
+    /// The stream of trees that workers run tasks in, `A3S_WORKSPACES`.
+    #[must_use]
+    pub fn workspaces(&self) -> String {
+        self.stream("WORKSPACES")
+    }
+
+    /// A filter for all subjects of that stream.
+    #[must_use]
+    pub fn workspace_subjects(&self) -> String {
+        format!("{}.workspace.>", self.prefix)
+    }
+
+    /// A pack of contents; `*` for any.
+    #[must_use]
+    pub fn workspace_pack(&self, digest: &str) -> String {
+        format!("{}.workspace.pack.{digest}", self.prefix)
+    }
+
+    /// The head of a tree; `*` for any.
+    #[must_use]
+    pub fn workspace_tree(&self, digest: &str) -> String {
+        format!("{}.workspace.tree.{digest}", self.prefix)
+    }
+
+    /// The head of what a task changed; `*` for any.
+    #[must_use]
+    pub fn workspace_changes(&self, digest: &str) -> String {
+        format!("{}.workspace.changes.{digest}", self.prefix)
+    }
+
+    /// The stream behind a bucket of keys and values.
+    #[must_use]
+    pub fn kv_stream(&self, bucket: &str) -> String {
+        format!("KV_{bucket}")
+    }
+
+    /// The subject of a key (`*`: of any).
+    #[must_use]
+    pub fn kv_key(&self, bucket: &str, key: &str) -> String {
+        format!("$KV.{bucket}.{key}")
+    }
+
+    /// The stream behind the object store of large bodies.
+    #[must_use]
+    pub fn blobs_stream(&self) -> String {
+        format!("OBJ_{}", self.blobs_bucket())
+    }
+
+    /// The subject of what is known of a large body; `*` stands for any.
+    #[must_use]
+    pub fn blob_info(&self, encoded_name: &str) -> String {
+        format!("$O.{}.M.{encoded_name}", self.blobs_bucket())
+    }
+
+    /// The subject of the chunks of a large body; `*` stands for any.
+    #[must_use]
+    pub fn blob_chunks(&self, nuid: &str) -> String {
+        format!("$O.{}.C.{nuid}", self.blobs_bucket())
+    }
+
     /// The NATS micro service that workers register as, `a3s-worker`.
     #[must_use]
     pub fn worker_service(&self) -> String {
@@ -137,7 +208,7 @@ impl Names {
     pub fn task(&self, session: &str, lane: SessionLane, route: &Route) -> String {
         let (prefix, lane) = (&self.prefix, lane.id());
         match route {
-            Route::Pool(pool) if pool == DEFAULT_POOL => format!("{prefix}.{session}.{lane}"),
+            Route::Pool(pool) if pool == DEFAULT_POOL => [prefix, ".", session, ".", lane].concat(),
             Route::Pool(pool) => format!("{prefix}.{session}.{lane}.{pool}"),
             Route::Own => format!("{prefix}.{session}.own.{lane}"),
         }
@@ -203,28 +274,47 @@ impl Names {
         format!("pool-{pool}-{}", lane.id())
     }
 
+    /// The priority group that all workers of a pool name in their pulls: `workers`. A pool that
+    /// serves whoever asks first ignores it; any other refuses a pull without it.
+    #[must_use]
+    pub fn pool_group(&self) -> &'static str {
+        "workers"
+    }
+
     /// The consumer that a session's own workers share for a lane: `own-<session>-<lane>`.
     #[must_use]
     pub fn own_consumer(&self, session: &str, lane: SessionLane) -> String {
         format!("own-{session}-{}", lane.id())
     }
 
+    /// The subject of one thing of a session. (Put together by hand: a task has several, and `format!`
+    /// takes three times as long.)
+    fn of_one(&self, session: &str, what: &str, id: &str) -> String {
+        [&self.prefix, ".", session, ".", what, ".", id].concat()
+    }
+
     /// Where the result of a task is published.
     #[must_use]
     pub fn result(&self, session: &str, task_id: &str) -> String {
-        format!("{}.{session}.result.{task_id}", self.prefix)
+        self.of_one(session, "result", task_id)
+    }
+
+    /// A subject among those of results that no task has: nothing is ever stored there.
+    #[must_use]
+    pub fn no_result(&self) -> String {
+        self.result("_", "_")
     }
 
     /// Where the broker repeats each result that it stored; `*` stands for any.
     #[must_use]
     pub fn done(&self, session: &str, task_id: &str) -> String {
-        format!("{}.{session}.done.{task_id}", self.prefix)
+        self.of_one(session, "done", task_id)
     }
 
     /// Where a task's record is kept.
     #[must_use]
     pub fn claim(&self, session: &str, task_id: &str) -> String {
-        format!("{}.{session}.claim.{task_id}", self.prefix)
+        self.of_one(session, "claim", task_id)
     }
 
     /// Where is kept what is left of a session's rate limit; `*` stands for any.
@@ -248,13 +338,13 @@ impl Names {
     /// Where an event is told; `>` stands for any kind.
     #[must_use]
     pub fn event(&self, session: &str, kind: &str) -> String {
-        format!("{}.{session}.event.{kind}", self.prefix)
+        self.of_one(session, "event", kind)
     }
 
     /// Where a running task's output is shown.
     #[must_use]
     pub fn output(&self, session: &str, task_id: &str) -> String {
-        format!("{}.{session}.output.{task_id}", self.prefix)
+        self.of_one(session, "output", task_id)
     }
 
     /// The session and the last token of a subject of four tokens, as of results and cancels.

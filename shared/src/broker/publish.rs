@@ -1,16 +1,28 @@
 //! Publishing to a stream, confirmed by the broker.
 
 use std::borrow::Cow;
+use std::time::{Duration, Instant};
 
 use async_nats::{HeaderMap, HeaderName};
 use bytes::Bytes;
 use serde::Deserialize;
+use tokio::time::sleep;
 
-use super::Broker;
 use super::requests::Unanswered;
+use super::{Broker, BrokerError, REQUEST_TIMEOUT};
+use crate::runtime::Denied;
 
 /// The publish counts only if its subject's last message has this sequence; 0: has none.
 const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
+
+/// ... where that is the last message of this subject instead.
+const OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";
+
+/// A sequence that no message has, and every client can write.
+const NEVER: &str = "9007199254740991";
+
+/// The wait before a subject is looked at again to which something is being published.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The broker's codes for "the subject's last message is another one".
 const WRONG_LAST_SEQUENCE: [u64; 2] = [10071, 10164];
@@ -26,7 +38,9 @@ const ONE_A_SUBJECT: &str = "per subject";
 pub struct Outgoing {
     /// Where to.
     pub subject: String,
-    /// Its headers.
+    /// Headers that it has in common with others.
+    pub common: HeaderMap,
+    /// Its headers beside them.
     pub headers: Vec<(&'static str, String)>,
     /// Its body.
     pub body: Bytes,
@@ -36,7 +50,7 @@ pub struct Outgoing {
 
 impl Outgoing {
     fn header_map(&self) -> HeaderMap {
-        let mut map = HeaderMap::new();
+        let mut map = self.common.clone();
         for (name, value) in &self.headers {
             map.insert(HeaderName::from_static(name), value.as_str());
         }
@@ -95,6 +109,12 @@ pub enum PublishError {
         /// What it said.
         reason: String,
     },
+    /// The broker does not permit it: nothing is stored.
+    #[error(
+        "not permitted to {0}: use a credential that may (`a3s-coordinator doctor` shows what \
+         this one can do)"
+    )]
+    Denied(Denied),
     /// No answer in time. It may be stored or not: publish again with the same id to find out.
     #[error("{subject}: no answer from the broker ({reason}), it may be stored or not")]
     Unknown {
@@ -127,6 +147,12 @@ struct ApiError {
 }
 
 impl ApiError {
+    /// The sequence of the subject's last message (0: it has none), where the refusal names it.
+    fn last_sequence(&self) -> Option<u64> {
+        let (_, number) = self.description.rsplit_once("wrong last sequence: ")?;
+        number.parse().ok()
+    }
+
     fn says_exists(&self) -> bool {
         WRONG_LAST_SEQUENCE.contains(&self.err_code)
             || (self.err_code == NOT_STORED && self.description.contains(ONE_A_SUBJECT))
@@ -146,6 +172,7 @@ impl Broker {
         match answer.await {
             Ok(answer) => read_answer(subject, &answer.payload),
             Err(Unanswered::NoResponders) => Err(PublishError::NoStream(subject.clone())),
+            Err(Unanswered::Denied(denied)) => Err(PublishError::Denied(denied)),
             Err(Unanswered::TooLarge) => Err(PublishError::TooLarge {
                 subject: subject.clone(),
                 size: body.len(),
@@ -155,6 +182,76 @@ impl Broker {
                 subject: subject.clone(),
                 reason,
             }),
+        }
+    }
+
+    /// Asks whether our credential may publish to `subject`, which a stream takes. Nothing is
+    /// stored: the message says that it is for another stream. `what` is it needed for.
+    ///
+    /// # Errors
+    /// [`BrokerError::Denied`] when it may not. That the broker says nothing is no error here.
+    pub async fn may_publish(&self, what: &str, subject: &str) -> Result<(), BrokerError> {
+        let mut headers = HeaderMap::new();
+        headers.insert("Nats-Expected-Stream", "nowhere");
+        self.may_ask(what, subject, headers, Bytes::new()).await
+    }
+
+    /// Asks whether our credential may pull from a consumer: by a pull that the broker cannot
+    /// read, so that it brings no task.
+    ///
+    /// # Errors
+    /// As [`Broker::may_publish`].
+    pub async fn may_pull(
+        &self,
+        what: &str,
+        stream: &str,
+        consumer: &str,
+    ) -> Result<(), BrokerError> {
+        let subject = self.api_subject(&format!("CONSUMER.MSG.NEXT.{stream}.{consumer}"));
+        let unreadable = Bytes::from_static(br#"{"batch":"none"}"#);
+        self.may_ask(what, &subject, HeaderMap::new(), unreadable)
+            .await
+    }
+
+    async fn may_ask(
+        &self,
+        what: &str,
+        subject: &str,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(), BrokerError> {
+        match self.requests.ask(subject.to_owned(), headers, body).await {
+            Err(error @ Unanswered::Denied(_)) => Err(BrokerError::unanswered(what, error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether `subject` of a stream has a message, for who may not read it: asked by a publish to
+    /// `elsewhere`, a subject of the same stream, which is refused whatever there is. The refusal
+    /// says where the last message of `subject` is.
+    pub(super) async fn holds(&self, subject: &str, elsewhere: &str) -> Result<bool, BrokerError> {
+        let what = format!("look for {subject}");
+        let mut headers = HeaderMap::new();
+        headers.insert(EXPECTED_LAST, NEVER);
+        headers.insert(OF_SUBJECT, subject);
+        let until = Instant::now() + REQUEST_TIMEOUT;
+        loop {
+            let (to, headers) = (elsewhere.to_owned(), headers.clone());
+            let answer = self.requests.ask(to, headers, Bytes::new()).await;
+            let answer = answer.map_err(|error| BrokerError::unanswered(&what, error))?;
+            let read = serde_json::from_slice::<Answer<'_>>(&answer.payload);
+            let read = read.map_err(|e| BrokerError::unreadable(&what, e))?;
+            match read.error {
+                Some(error) if error.last_sequence().is_some() => {
+                    return Ok(error.last_sequence() > Some(0));
+                }
+                // Something is being published to it at this moment.
+                Some(error) if error.says_exists() && Instant::now() < until => {
+                    sleep(LOOK_AGAIN_AFTER).await;
+                }
+                Some(error) => return Err(BrokerError::refused(what, error.description)),
+                None => return Err(BrokerError::unreadable(what, "it was not refused")),
+            }
         }
     }
 

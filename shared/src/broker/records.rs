@@ -58,6 +58,7 @@ impl Broker {
             headers: vec![(TTL, ttl(deadline_ms))],
             body: Encoding::Json.encode(record).into(),
             expected_last: Some(revision),
+            ..Outgoing::default()
         };
         match self.publish(&outgoing).await {
             Ok(ack) => Ok(ack.sequence),

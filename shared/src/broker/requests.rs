@@ -4,22 +4,31 @@
 //! each. Every task costs several requests at each end, so here the table is ours, and one clock
 //! ends what nobody answered (`docs/performance.md` has what that is worth).
 
-use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, HeaderMap, Message, PublishErrorKind, StatusCode, Subscriber};
+use async_nats::{Client, HeaderMap, Message, PublishErrorKind, StatusCode, Subject, Subscriber};
 use bytes::Bytes;
-use futures::StreamExt;
+use foldhash::HashMap;
+use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, oneshot};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::REQUEST_TIMEOUT;
+use crate::runtime::denials::{Act, Denials, Denied, Listening};
 
 /// How often unanswered requests are looked for: a request may wait so much longer.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How long it is taken for granted that the inbox is denied: permissions can be changed.
+const DEAF_FOR: Duration = Duration::from_secs(30);
+
+/// How many requests that nobody waits for any more are remembered.
+const FORGOTTEN: usize = 32;
 
 /// A request without an answer.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +39,9 @@ pub(super) enum Unanswered {
     /// It is larger than the server takes.
     #[error("larger than the server's max_payload")]
     TooLarge,
+    /// The broker does not permit it: nobody heard it.
+    #[error("not permitted to {0}")]
+    Denied(Denied),
     /// It may have been heard or not.
     #[error("{0}")]
     Unknown(String),
@@ -45,22 +57,113 @@ struct Inner {
     inbox: String,
     listener: OnceCell<AbortOnDropHandle<()>>,
     waiting: Arc<Mutex<Waiting>>,
+    _denials: Listening,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     next: u64,
-    answers: HashMap<u64, (Instant, oneshot::Sender<Message>)>,
+    answers: HashMap<u64, Question>,
+    /// Where the last ones went that were denied, or whose asker stopped waiting: a denial that
+    /// comes now is no news.
+    forgotten: VecDeque<Subject>,
+    /// That no answer can arrive, because the inbox is not ours, and since when.
+    deaf: Option<(Instant, Denied)>,
+}
+
+/// A request on its way.
+#[derive(Debug)]
+struct Question {
+    asked: Instant,
+    subject: Subject,
+    answer: oneshot::Sender<Result<Message, Denied>>,
+}
+
+impl Waiting {
+    /// Ends what waits for an answer that cannot come. Whether anything did.
+    fn deny(&mut self, denied: &Denied, inbox: &str) -> bool {
+        let all = denied.act == Act::Subscribe && denied.subject == inbox;
+        if all {
+            self.deaf = Some((Instant::now(), denied.clone()));
+        } else if denied.act == Act::Subscribe {
+            return false;
+        }
+        let ended: Vec<Question> = self
+            .answers
+            .extract_if(|_, question| all || question.subject.as_str() == denied.subject)
+            .map(|(_, question)| question)
+            .collect();
+        let is_it = |subject: &Subject| subject.as_str() == denied.subject;
+        let ours = !ended.is_empty() || self.forgotten.iter().any(is_it);
+        for question in ended {
+            let _ = question.answer.send(Err(denied.clone()));
+            // Each of several that were asked at once is denied by itself.
+            self.remember(question.subject);
+        }
+        ours
+    }
+
+    fn forget(&mut self, number: u64) {
+        if let Some(question) = self.answers.remove(&number) {
+            self.remember(question.subject);
+        }
+    }
+
+    fn remember(&mut self, subject: Subject) {
+        if self.forgotten.len() >= FORGOTTEN {
+            self.forgotten.pop_front();
+        }
+        self.forgotten.push_back(subject);
+    }
+}
+
+impl Inner {
+    /// Gives a request to the client.
+    async fn send(
+        &self,
+        subject: Subject,
+        reply: String,
+        headers: HeaderMap,
+        body: Bytes,
+    ) -> Result<(), Unanswered> {
+        let client = &self.client;
+        let mut publish = pin!(async {
+            if headers.is_empty() {
+                client.publish_with_reply(subject, reply, body).await
+            } else {
+                let publish = client.publish_with_reply_and_headers(subject, reply, headers, body);
+                publish.await
+            }
+        });
+        // The client nearly always takes it at once, and then it needs no timer.
+        let sent = match publish.as_mut().now_or_never() {
+            Some(sent) => sent,
+            None => timeout(REQUEST_TIMEOUT, publish)
+                .await
+                .map_err(|_| blocked())?,
+        };
+        sent.map_err(|error| match error.kind() {
+            PublishErrorKind::MaxPayloadExceeded => Unanswered::TooLarge,
+            _ => Unanswered::Unknown(error.to_string()),
+        })
+    }
 }
 
 impl Requests {
-    pub(super) fn new(client: Client) -> Self {
+    pub(super) fn new(client: Client, denials: &Denials) -> Self {
         let inbox = client.new_inbox();
+        let waiting = Arc::<Mutex<Waiting>>::default();
+        let (weak, answers) = (Arc::downgrade(&waiting), format!("{inbox}.*"));
+        let _denials = denials.listen(move |denied| {
+            let waiting = weak.upgrade();
+            waiting.is_some_and(|waiting| waiting.lock().deny(denied, &answers))
+        });
         Self(Arc::new(Inner {
             client,
             inbox,
             listener: OnceCell::new(),
-            waiting: Arc::default(),
+            waiting,
+            _denials,
         }))
     }
 
@@ -68,47 +171,47 @@ impl Requests {
     /// most, each, for the client to take the subscription and the request.
     pub(super) async fn ask(
         &self,
-        subject: impl Into<String>,
+        subject: impl Into<Subject>,
         headers: HeaderMap,
         body: Bytes,
     ) -> Result<Message, Unanswered> {
         let inner = &*self.0;
         if !inner.listener.initialized() {
             let listen = || listen(&inner.client, &inner.inbox, &inner.waiting);
-            let listening = timeout(REQUEST_TIMEOUT, inner.listener.get_or_try_init(listen)).await;
+            // Boxed, as what is rare: the future of every request has the room for it.
+            let listening = Box::pin(inner.listener.get_or_try_init(listen));
+            let listening = timeout(REQUEST_TIMEOUT, listening).await;
             listening.map_err(|_| blocked())??;
         }
+        let subject = subject.into();
         let (sender, answer) = oneshot::channel();
         let number = {
             let mut waiting = inner.waiting.lock();
+            if let Some((since, denied)) = &waiting.deaf
+                && since.elapsed() < DEAF_FOR
+            {
+                return Err(Unanswered::Denied(denied.clone()));
+            }
             waiting.next += 1;
             let number = waiting.next;
-            waiting.answers.insert(number, (Instant::now(), sender));
+            let question = Question {
+                asked: Instant::now(),
+                subject: subject.clone(),
+                answer: sender,
+            };
+            waiting.answers.insert(number, question);
             number
         };
         let _forget = Forget {
             waiting: &inner.waiting,
             number,
         };
-        let reply = format!("{}.{number}", inner.inbox);
-        let (client, subject) = (&inner.client, subject.into());
-        let send = async {
-            if headers.is_empty() {
-                client.publish_with_reply(subject, reply, body).await
-            } else {
-                let publish = client.publish_with_reply_and_headers(subject, reply, headers, body);
-                publish.await
-            }
-        };
-        let sent = timeout(REQUEST_TIMEOUT, send).await;
-        sent.map_err(|_| blocked())?
-            .map_err(|error| match error.kind() {
-                PublishErrorKind::MaxPayloadExceeded => Unanswered::TooLarge,
-                _ => Unanswered::Unknown(error.to_string()),
-            })?;
+        let reply = [&inner.inbox, ".", &number.to_string()].concat();
+        inner.send(subject, reply, headers, body).await?;
         let message = answer
             .await
-            .map_err(|_| Unanswered::Unknown(format!("nothing heard for {REQUEST_TIMEOUT:?}")))?;
+            .map_err(|_| Unanswered::Unknown(format!("nothing heard for {REQUEST_TIMEOUT:?}")))?
+            .map_err(Unanswered::Denied)?;
         if message.status == Some(StatusCode::NO_RESPONDERS) {
             return Err(Unanswered::NoResponders);
         }
@@ -131,7 +234,7 @@ struct Forget<'a> {
 
 impl Drop for Forget<'_> {
     fn drop(&mut self) {
-        self.waiting.lock().answers.remove(&self.number);
+        self.waiting.lock().forget(self.number);
     }
 }
 
@@ -156,14 +259,14 @@ async fn deliver(mut subscriber: Subscriber, prefix: usize, waiting: Arc<Mutex<W
                 let Some(message) = message else { break };
                 let number = message.subject.get(prefix..).and_then(|n| n.parse().ok());
                 let found = number.and_then(|n: u64| waiting.lock().answers.remove(&n));
-                if let Some((_, sender)) = found {
+                if let Some(question) = found {
                     // Who asked may have stopped waiting.
-                    let _ = sender.send(message);
+                    let _ = question.answer.send(Ok(message));
                 }
             }
             _ = clock.tick() => {
                 let mut waiting = waiting.lock();
-                waiting.answers.retain(|_, (since, _)| since.elapsed() < REQUEST_TIMEOUT);
+                waiting.answers.retain(|_, question| question.asked.elapsed() < REQUEST_TIMEOUT);
             }
         }
     }

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use futures::StreamExt;
 
 use super::publish::{Outgoing, PublishError, Stored};
-use super::{BLOB_THRESHOLD, Broker, BrokerError};
+use super::{Answer, BLOB_THRESHOLD, Broker, BrokerError, header_pairs};
+use crate::protocol::signature::BodyDigest;
 use crate::protocol::{Encoding, TaskResult, headers};
 
 /// How often a result without an answer is published again before the caller hears of it.
@@ -25,11 +26,20 @@ impl ResultFeed {
     /// The next stored result; `None` when the connection is closed for good. What cannot be
     /// read is logged and passed over.
     pub async fn next(&mut self) -> Option<TaskResult> {
+        self.next_answer().await.map(|answer| answer.result)
+    }
+
+    /// As [`ResultFeed::next`], with what its signature says.
+    pub async fn next_answer(&mut self) -> Option<Answer> {
         loop {
             let message = self.subscriber.next().await?;
             let headers = message.headers.unwrap_or_default();
-            match self.broker.read_result(&headers, message.payload).await {
-                Ok(result) => return Some(result),
+            let checked = self.broker.signatures().trust.is_some();
+            let place = || self.broker.names().session_and_id(&message.subject);
+            let place = checked.then(place).flatten();
+            let read = self.broker.read_answer(&headers, message.payload, place);
+            match read.await {
+                Ok(answer) => return Some(answer),
                 Err(error) => {
                     let subject = message.subject.as_str();
                     tracing::warn!(subject, %error, "a result cannot be read");
@@ -50,6 +60,20 @@ impl Broker {
         result: &TaskResult,
         encoding: Encoding,
     ) -> Result<Stored, BrokerError> {
+        self.publish_answer(result, encoding, None).await
+    }
+
+    /// As [`Broker::publish_result`]; where this process has a key, signed as the answer to the task
+    /// whose message has the signature `answers`.
+    ///
+    /// # Errors
+    /// As [`Broker::publish_result`].
+    pub async fn publish_answer(
+        &self,
+        result: &TaskResult,
+        encoding: Encoding,
+        answers: Option<&str>,
+    ) -> Result<Stored, BrokerError> {
         let subject = self.names().result(&result.session_id, &result.task_id);
         let mut body = encoding.encode(result);
         let mut headers = vec![(headers::CONTENT_TYPE, encoding.content_type().to_owned())];
@@ -58,11 +82,22 @@ impl Broker {
             let name = Box::pin(self.put_blob(body, &owner)).await?;
             headers.push((headers::BLOB, name));
         }
+        let digest = || match headers.get(1).and_then(|(_, n)| BodyDigest::of_blob(n)) {
+            Some(digest) => digest,
+            None => BodyDigest::of(&body),
+        };
+        let content_type = encoding.content_type();
+        let pair = self.signature_of_result(result, &subject, content_type, answers, digest);
+        if let Some(pair) = pair {
+            headers.extend(pair);
+            headers.extend(answers.map(|text| (headers::ANSWERS, text.to_owned())));
+        }
         let outgoing = Outgoing {
             subject,
             headers,
             body: body.into(),
             expected_last: Some(0),
+            ..Outgoing::default()
         };
         let mut tries = 0;
         loop {
@@ -79,7 +114,11 @@ impl Broker {
     }
 
     async fn is_ours(&self, result: &TaskResult) -> Result<Stored, BrokerError> {
-        let stored = self.result(&result.session_id, &result.task_id).await?;
+        let stored = match self.result(&result.session_id, &result.task_id).await {
+            // Who may not read it cannot know; there is one, and that is what matters.
+            Err(error) if error.is_denied() => None,
+            stored => stored?,
+        };
         let ours = stored.is_some_and(|s| {
             s.worker_id == result.worker_id && s.started_at_ms == result.started_at_ms
         });
@@ -99,23 +138,41 @@ impl Broker {
         session: &str,
         task_id: &str,
     ) -> Result<Option<TaskResult>, BrokerError> {
-        let subject = self.names().result(session, task_id);
-        match self.last(&self.names().results(), &subject).await? {
-            None => Ok(None),
-            Some(found) => self.read_result(&found.headers, found.body).await.map(Some),
-        }
+        let answer = self.answer(session, task_id).await?;
+        Ok(answer.map(|answer| answer.result))
     }
 
-    /// Whether a task has a result. Cheaper than reading it.
+    /// As [`Broker::result`], with what its signature says.
+    ///
+    /// # Errors
+    /// As [`Broker::result`].
+    pub async fn answer(
+        &self,
+        session: &str,
+        task_id: &str,
+    ) -> Result<Option<Answer>, BrokerError> {
+        let subject = self.names().result(session, task_id);
+        let Some(found) = self.last(&self.names().results(), &subject).await? else {
+            return Ok(None);
+        };
+        let place = Some((session, task_id));
+        let answer = self.read_answer(&found.headers, found.body, place).await?;
+        Ok(Some(answer))
+    }
+
+    /// Whether a task has a result. Cheaper than reading it, and possible without the right to.
     ///
     /// # Errors
     /// When the broker does not answer.
     pub async fn has_result(&self, session: &str, task_id: &str) -> Result<bool, BrokerError> {
         let subject = self.names().result(session, task_id);
-        Ok(self
-            .last(&self.names().results(), &subject)
-            .await?
-            .is_some())
+        match self.last(&self.names().results(), &subject).await {
+            Ok(found) => Ok(found.is_some()),
+            Err(error) if error.is_denied() => {
+                Box::pin(self.holds(&subject, &self.names().no_result())).await
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes a task's result, so that a replay can have one.
@@ -149,7 +206,8 @@ impl Broker {
         Ok(ResultFeed { broker, subscriber })
     }
 
-    /// Decodes a result message.
+    /// Decodes a result message. What is not believed, where results are checked, is replaced by a
+    /// result that says so.
     ///
     /// # Errors
     /// When its large body is gone, or it cannot be read.
@@ -158,14 +216,42 @@ impl Broker {
         headers: &HeaderMap,
         body: Bytes,
     ) -> Result<TaskResult, BrokerError> {
-        let text = |name| headers.get(name).map(async_nats::HeaderValue::as_str);
-        let body = match text(headers::BLOB) {
+        let answer = self.read_answer(headers, body, None).await?;
+        Ok(answer.result)
+    }
+
+    /// As [`Broker::read_result`]; `place` is the session and the task of the subject it is from.
+    pub(super) async fn read_answer(
+        &self,
+        headers: &HeaderMap,
+        body: Bytes,
+        place: Option<(&str, &str)>,
+    ) -> Result<Answer, BrokerError> {
+        let (mut blob, mut content_type) = (None, None);
+        // In one pass: to look one up costs more than to see them all.
+        for (name, value) in header_pairs(headers) {
+            match name {
+                headers::BLOB => blob = Some(value),
+                headers::CONTENT_TYPE => content_type = Some(value),
+                _ => {}
+            }
+        }
+        let body = match blob {
             // Boxed, as all that is rare on the way of every task: futures are moved about.
             Some(name) => Box::pin(self.get_blob(name)).await?,
             None => body,
         };
-        let encoding = Encoding::of(text(headers::CONTENT_TYPE), &body);
-        let result = encoding.decode(&body);
-        result.map_err(|e| BrokerError::unreadable("read a result", e))
+        let encoding = Encoding::of(content_type, &body);
+        let result: Result<TaskResult, _> = encoding.decode(&body);
+        let checked = self.signatures().trust.is_some();
+        let result = match (result, place) {
+            (Ok(result), _) if !checked => return Ok(Answer::unchecked(result)),
+            (Ok(result), _) => result,
+            (Err(_), Some(place)) if checked => return Ok(self.no_result(place)),
+            (Err(error), _) => return Err(BrokerError::unreadable("read a result", error)),
+        };
+        let own = (result.session_id.clone(), result.task_id.clone());
+        let place = place.unwrap_or((&own.0, &own.1));
+        Ok(Box::pin(self.believe(result, place, headers, &body)).await)
     }
 }

@@ -35,6 +35,13 @@ pub struct StoredTask {
     pub stored_at_ms: u64,
 }
 
+/// The names of headers, and of each the first value: what [`TaskHeaders::read`] reads.
+pub fn header_pairs(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    headers
+        .iter()
+        .filter_map(|(name, values)| Some((name.as_ref(), values.first()?.as_str())))
+}
+
 /// Why a task could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum Unread {
@@ -60,7 +67,7 @@ impl StoredTask {
     #[must_use]
     pub fn read(broker: &Broker, stream: &str, message: StoredMessage) -> Option<Self> {
         let address = broker.names().parse_task(&message.subject)?;
-        let headers = TaskHeaders::read(|name| message.header(name));
+        let headers = TaskHeaders::read(header_pairs(&message.headers));
         Some(Self {
             address,
             headers,

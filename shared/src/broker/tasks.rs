@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use async_nats::HeaderMap;
+use bytes::Bytes;
 use tokio::time::sleep;
 
 use super::publish::{Outgoing, PublishError};
+use super::signatures::Unsigned;
+use super::templates;
 use super::{BLOB_THRESHOLD, Broker, BrokerError};
 use crate::protocol::{
-    Effect, Encoding, ExternalTask, InvalidToken, RetryPolicy, Route, TaskBody, TaskHeaders, clock,
-    headers, is_reserved_pool, validate_token,
+    Effect, Encoding, ExternalTask, InvalidToken, RetryPolicy, Route, TaskHeaders, WorkspaceRef,
+    clock, headers, is_reserved_pool, validate_token,
 };
 
 /// The wait before a publish that got no answer is repeated with the same id.
@@ -25,6 +29,8 @@ pub struct TaskOptions {
     pub encoding: Encoding,
     /// W3C trace context.
     pub traceparent: Option<String>,
+    /// The tree that it needs. Default: the workspace that its worker was started in.
+    pub workspace: Option<WorkspaceRef>,
 }
 
 /// The broker's word that it has a task.
@@ -46,6 +52,17 @@ pub struct PreparedTask {
     task_id: String,
     deadline_ms: u64,
     outgoing: Outgoing,
+    /// What is needed to sign it, until it is signed.
+    unsigned: Option<Unsigned>,
+    signature: Option<String>,
+}
+
+impl PreparedTask {
+    /// Its signature, once it has one; its result names it.
+    #[must_use]
+    pub fn signature(&self) -> Option<&str> {
+        self.signature.as_deref()
+    }
 }
 
 /// A task that the broker did not accept.
@@ -101,45 +118,81 @@ impl Broker {
         options: &TaskOptions,
     ) -> Result<PreparedTask, SubmitError> {
         check(task, route)?;
-        let body = options.encoding.encode(&TaskBody::from(task));
+        let body = options.encoding.encode(task);
+        let signed = self.signatures().key.is_some();
+        let common = (options.effect, options.retry, options.encoding);
         let headers = TaskHeaders {
             // The duplicate window is the stream's: with the session, because an id that a caller
             // chose may be in use in another one.
-            message_id: Some(format!("{}.{}", task.session_id, task.task_id)),
+            message_id: Some([&task.session_id, ".", &task.task_id].concat()),
             reply_to: Some(self.names().result(&task.session_id, &task.task_id)),
             deadline_ms: Some(task.deadline_ms),
-            retry: Some(options.retry),
-            effect: Some(options.effect),
-            content_type: Some(options.encoding.content_type().to_owned()),
             traceparent: options.traceparent.clone(),
-            blob: None,
+            workspace: options.workspace.as_ref().map(ToString::to_string),
+            // A signature is over all headers, so there they are written out.
+            ..match signed {
+                true => templates::headers(common),
+                false => TaskHeaders::default(),
+            }
         };
         Ok(PreparedTask {
             task_id: task.task_id.clone(),
             deadline_ms: task.deadline_ms,
             outgoing: Outgoing {
                 subject: self.names().task(&task.session_id, task.lane, route),
+                common: match signed {
+                    true => HeaderMap::new(),
+                    false => self.templates.of(common),
+                },
                 headers: headers.into_pairs(),
                 body: body.into(),
                 expected_last: None,
             },
+            unsigned: signed.then(|| Unsigned {
+                task_id: task.task_id.clone(),
+                command_type: task.command_type.clone(),
+            }),
+            signature: None,
         })
+    }
+
+    /// Signs a task that is written, if this process has a key. [`Broker::send`] does it where
+    /// nobody did before.
+    pub async fn sign(&self, task: &mut PreparedTask) {
+        let Some(unsigned) = task.unsigned.take() else {
+            return;
+        };
+        let Outgoing {
+            subject,
+            headers,
+            body,
+            ..
+        } = &mut task.outgoing;
+        let pair = self.signature_of_task(subject, headers, body, &unsigned);
+        if let Some(pair) = pair.await {
+            task.signature = Some(pair[1].1.clone());
+            headers.extend(pair);
+        }
     }
 
     /// Publishes a task, as [`Broker::submit`] does.
     ///
     /// # Errors
     /// As [`Broker::submit`].
-    pub async fn send(&self, task: PreparedTask) -> Result<Accepted, SubmitError> {
+    pub async fn send(&self, mut task: PreparedTask) -> Result<Accepted, SubmitError> {
+        if task.unsigned.is_some() {
+            Box::pin(self.sign(&mut task)).await;
+        }
         let PreparedTask {
             task_id,
             deadline_ms,
             mut outgoing,
+            ..
         } = task;
         let mut blob = None;
         if outgoing.body.len() > BLOB_THRESHOLD {
             let body = std::mem::take(&mut outgoing.body);
-            match Box::pin(self.put_blob(body, &task_id)).await {
+            match Box::pin(self.put_in_time(body, &task_id, deadline_ms)).await {
                 Ok(name) => blob = Some(name),
                 Err(source) => return Err(SubmitError::Refused { task_id, source }),
             }
@@ -170,6 +223,25 @@ impl Broker {
                     let source = error.into();
                     return Err(SubmitError::Refused { task_id, source });
                 }
+            }
+        }
+    }
+
+    /// Stores a large body; repeated until the deadline while the broker does not answer. Before
+    /// the task itself is published nothing is accepted, so nothing is in doubt.
+    async fn put_in_time(
+        &self,
+        body: Bytes,
+        task_id: &str,
+        deadline_ms: u64,
+    ) -> Result<String, BrokerError> {
+        loop {
+            match self.put_blob(body.clone(), task_id).await {
+                // While a server restarts, its streams are away for a moment.
+                Err(error) if error.may_pass() && clock::now_ms() < deadline_ms => {
+                    sleep(REPEAT_AFTER).await;
+                }
+                done => return done,
             }
         }
     }

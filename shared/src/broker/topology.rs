@@ -60,6 +60,7 @@ pub(super) fn streams(names: &Names, settings: &Settings) -> Vec<Config> {
         cancels(names, settings),
         dead_letters(names, settings),
         advisories(names, settings),
+        workspaces(names, settings),
     ]
 }
 
@@ -154,6 +155,32 @@ fn advisories(names: &Names, settings: &Settings) -> Config {
         max_age: 30 * DAY,
         max_bytes: 128 * MIB,
         ..base(names.advisories(), subjects.collect(), settings)
+    }
+}
+
+/// How long a pack or a tree is kept after it was stored last. A sync stores again what is older
+/// than half of it.
+const WORKSPACE_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// The trees that tasks run in. A stream and no object store: a pack is one message, stored and
+/// read by one request each, and thousands of them go at once. Full means refused: what is dropped
+/// without a word would be missing when a task starts.
+fn workspaces(names: &Names, settings: &Settings) -> Config {
+    Config {
+        discard: DiscardPolicy::New,
+        max_age: WORKSPACE_AGE,
+        max_bytes: i64::from(settings.stream_mib) * MIB,
+        max_messages_per_subject: 1,
+        // Not all below `workspace`: that could be a session, whose tasks are elsewhere.
+        ..base(
+            names.workspaces(),
+            vec![
+                names.workspace_pack("*"),
+                names.workspace_tree("*"),
+                names.workspace_changes("*"),
+            ],
+            settings,
+        )
     }
 }
 

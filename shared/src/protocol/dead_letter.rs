@@ -35,3 +35,19 @@ pub struct DeadLetter {
     /// The body of the task message as it was, base64.
     pub body: String,
 }
+
+impl DeadLetter {
+    /// A header of the task message.
+    #[must_use]
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(n, _)| n == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// The headers of the task message, as [`TaskHeaders::read`](super::TaskHeaders::read) reads
+    /// them: of several with one name the first one counts.
+    pub fn header_pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.headers.iter().rev();
+        pairs.map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}

@@ -1,12 +1,18 @@
 //! The two encodings of every body: MessagePack (default) and JSON.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use rmp_serde::decode::Error::InvalidMarkerRead;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 
 /// The deepest nesting that is decoded; what is deeper is refused before it costs memory.
 pub const MAX_DEPTH: usize = 128;
+
+/// Bytes that most bodies fit into.
+const USUAL_SIZE: usize = 512;
 
 /// How a body is written. Results are written as their task was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -58,7 +64,12 @@ impl Encoding {
     #[must_use]
     pub fn encode<T: Serialize>(self, value: &T) -> Vec<u8> {
         match self {
-            Self::MessagePack => rmp_serde::to_vec_named(value).expect("encodable"),
+            Self::MessagePack => {
+                let mut body = Vec::with_capacity(USUAL_SIZE);
+                let mut writer = rmp_serde::Serializer::new(&mut body).with_struct_map();
+                value.serialize(&mut writer).expect("encodable");
+                body
+            }
             Self::Json => serde_json::to_vec(value).expect("encodable"),
         }
     }
@@ -75,14 +86,13 @@ impl Encoding {
         };
         match self {
             Self::MessagePack => {
-                let mut reader = rmp_serde::Deserializer::new(body);
+                let mut reader = rmp_serde::Deserializer::from_read_ref(body);
                 reader.set_max_depth(MAX_DEPTH);
                 let value = T::deserialize(&mut reader).map_err(|e| fail(e.to_string()))?;
-                let rest = reader.get_ref().len();
-                if rest > 0 {
-                    return Err(fail(format!("{rest} bytes after its end")));
+                match IgnoredAny::deserialize(&mut reader) {
+                    Err(InvalidMarkerRead(e)) if e.kind() == ErrorKind::UnexpectedEof => Ok(value),
+                    _ => Err(fail("bytes after its end".to_owned())),
                 }
-                Ok(value)
             }
             Self::Json => serde_json::from_slice(body).map_err(|e| fail(e.to_string())),
         }

@@ -45,6 +45,10 @@ pub struct Presence {
     pub lanes: Vec<SessionLane>,
     /// Which tools it has.
     pub tools: Vec<String>,
+    /// Changes with what the worker says of its tools; absent when it says nothing. The rest is
+    /// in its [`Introduction`](super::Introduction), which it gives when it is asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool_digest: Option<String>,
     /// How many tasks it runs at a time (the slot reserved for Control not counted).
     pub slots: usize,
     /// How many run now.
@@ -56,6 +60,10 @@ pub struct Presence {
     /// What its owner says of it: `region=eu`.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// What its programs are held by: `off`, `landlock v7 + seccomp`, `wrap bwrap`. `None`: it does
+    /// not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<String>,
     /// When it started, in the broker's time, milliseconds since 1970.
     pub started_at_ms: u64,
     /// When the broker last answered a pull of it; 0 when never.
@@ -65,6 +73,9 @@ pub struct Presence {
     /// Whether it takes no more tasks and finishes what runs.
     #[serde(default)]
     pub draining: bool,
+    /// Tasks that it refused because of their signatures. Default: 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub refused: u64,
 }
 
 /// Whether a session's tasks are started.

@@ -21,10 +21,19 @@ pub const CONTENT_TYPE: &str = "Content-Type";
 pub const TRACEPARENT: &str = "traceparent";
 /// The body is in the object store under this name; what is here is empty.
 pub const BLOB: &str = "A3s-Blob";
+/// The tree that the task needs, and which changed files of it return: a
+/// [`WorkspaceRef`](super::WorkspaceRef).
+pub const WORKSPACE: &str = "A3s-Workspace";
+/// The public key of who signed the message, `U…`.
+pub const KEY: &str = "A3s-Key";
+/// The signature of the message by that key, base64url.
+pub const SIGNATURE: &str = "A3s-Signature";
+/// Of a result: the signature of the task that it answers.
+pub const ANSWERS: &str = "A3s-Answers";
 
 /// What the headers of a task message say. A missing or unreadable one has its default, so that
 /// a task can be published by hand.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct TaskHeaders {
     /// `Nats-Msg-Id`.
     pub message_id: Option<String>,
@@ -42,15 +51,32 @@ pub struct TaskHeaders {
     pub traceparent: Option<String>,
     /// `A3s-Blob`.
     pub blob: Option<String>,
+    /// `A3s-Workspace`, as it is: who cannot read it must not run the task elsewhere.
+    pub workspace: Option<String>,
 }
 
 impl TaskHeaders {
-    /// Reads them through `get`, which returns the value of a header.
-    pub fn read<'a>(get: impl Fn(&str) -> Option<&'a str>) -> Self {
-        let text = |name| get(name).map(str::to_owned);
-        let attempts: Option<u32> = get(MAX_ATTEMPTS).and_then(|v| v.parse().ok());
-        let delay: Option<RetryPolicy> = get(RETRY_DELAY).and_then(|v| v.parse().ok());
-        let retry = (attempts.is_some() || delay.is_some()).then(|| {
+    /// Reads them from names and values. Of several with one name the last one counts.
+    pub fn read<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Self {
+        let (mut attempts, mut delay): (Option<u32>, Option<RetryPolicy>) = (None, None);
+        let mut read = Self::default();
+        for (name, value) in pairs {
+            let text = || Some(value.to_owned());
+            match name {
+                MESSAGE_ID => read.message_id = text(),
+                REPLY_TO => read.reply_to = text(),
+                DEADLINE => read.deadline_ms = value.parse().ok(),
+                MAX_ATTEMPTS => attempts = value.parse().ok(),
+                RETRY_DELAY => delay = value.parse().ok(),
+                EFFECT => read.effect = value.parse().ok(),
+                CONTENT_TYPE => read.content_type = text(),
+                TRACEPARENT => read.traceparent = text(),
+                BLOB => read.blob = text(),
+                WORKSPACE => read.workspace = text(),
+                _ => {}
+            }
+        }
+        read.retry = (attempts.is_some() || delay.is_some()).then(|| {
             let policy = delay.unwrap_or_default();
             let max_retries = attempts.map_or(policy.max_retries, |n| n.saturating_sub(1));
             RetryPolicy {
@@ -58,22 +84,13 @@ impl TaskHeaders {
                 ..policy
             }
         });
-        Self {
-            message_id: text(MESSAGE_ID),
-            reply_to: text(REPLY_TO),
-            deadline_ms: get(DEADLINE).and_then(|v| v.parse().ok()),
-            retry,
-            effect: get(EFFECT).and_then(|v| v.parse().ok()),
-            content_type: text(CONTENT_TYPE),
-            traceparent: text(TRACEPARENT),
-            blob: text(BLOB),
-        }
+        read
     }
 
     /// The headers to write, in a fixed order.
     #[must_use]
     pub fn into_pairs(self) -> Vec<(&'static str, String)> {
-        let mut pairs = Vec::with_capacity(9);
+        let mut pairs = Vec::with_capacity(10);
         let mut push = |name, value: Option<String>| {
             if let Some(value) = value {
                 pairs.push((name, value));
@@ -91,6 +108,7 @@ impl TaskHeaders {
         push(CONTENT_TYPE, self.content_type);
         push(TRACEPARENT, self.traceparent);
         push(BLOB, self.blob);
+        push(WORKSPACE, self.workspace);
         pairs
     }
 
@@ -142,20 +160,16 @@ mod tests {
             content_type: Some(Encoding::Json.content_type().into()),
             traceparent: None,
             blob: Some("sha256-00.t1".into()),
+            workspace: Some("00;return=*.xml".into()),
         };
         let pairs = headers.clone().into_pairs();
-        let get = |name: &str| {
-            pairs
-                .iter()
-                .find(|(n, _)| *n == name)
-                .map(|(_, v)| v.as_str())
-        };
-        assert_eq!(TaskHeaders::read(get), headers);
+        let pairs = pairs.iter().map(|(name, value)| (*name, value.as_str()));
+        assert_eq!(TaskHeaders::read(pairs), headers);
     }
 
     #[test]
     fn a_task_published_by_hand_has_the_defaults_of_its_lane() {
-        let headers = TaskHeaders::read(|_| None);
+        let headers = TaskHeaders::default();
         assert_eq!(headers.effect_in(SessionLane::Query), Effect::Idempotent);
         assert_eq!(headers.retry_in(SessionLane::Query).max_attempts(), 4);
         assert_eq!(headers.effect_in(SessionLane::Execute), Effect::Once);

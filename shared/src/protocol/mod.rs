@@ -14,8 +14,11 @@ mod outcome;
 mod record;
 mod result;
 mod retry;
+pub mod signature;
 mod task;
 mod token;
+mod tool_info;
+mod workspace;
 
 pub use cancel::CancelMarker;
 pub use dead_letter::DeadLetter;
@@ -32,6 +35,11 @@ pub use result::{ExternalTaskResult, TaskResult};
 pub use retry::{RetryPolicy, RetryStrategy};
 pub use task::{ExternalTask, TaskBody};
 pub use token::{InvalidToken, Token, is_reserved_pool, validate_token};
+pub use tool_info::{Introduction, ToolHints, ToolInfo, tool_digest};
+pub use workspace::{
+    BadManifest, Digest, Entry, InvalidDigest, InvalidPlace, InvalidReference, Kind, MAX_ENTRIES,
+    Manifest, Place, Places, RETURNED, Returned, TreeHead, WorkspaceRef,
+};
 
 /// The default time a task may take, from submit to result, when nothing else is said.
 pub const DEFAULT_TIMEOUT_MS: u64 = 60_000;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use async_nats::Event;
 use tokio::sync::broadcast;
 
-use super::connect_error::ConnectError;
+use super::connect_error::{ConnectError, may_not};
+use super::credential::Credential;
+use super::denials::{Denials, Denied};
 use super::options::{ConnectOptions, Settings};
 use super::resolve::{Found, Role};
 
@@ -16,14 +18,16 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// Longest pause between two attempts to reconnect, before jitter takes up to half of it.
 const RECONNECT_PAUSE: Duration = Duration::from_secs(4);
 
-/// The library's options for this connection; its events go to the log and to `events`.
+/// The library's options for this connection; its events go to the log and to
+/// `events`, and what the broker denies to `denials`.
 pub(super) async fn client_options(
     options: &ConnectOptions,
     settings: &Settings,
     found: &Found,
     role: &Role,
-    events: broadcast::Sender<Event>,
+    (events, denials): (broadcast::Sender<Event>, Denials),
 ) -> Result<async_nats::ConnectOptions, ConnectError> {
+    let who = found.credential.clone();
     let mut how = async_nats::ConnectOptions::new()
         .name(&role.name)
         .ping_interval(PING_INTERVAL)
@@ -31,11 +35,15 @@ pub(super) async fn client_options(
         .max_reconnects(None)
         .reconnect_delay_callback(|attempt| pause(attempt, rand::random()))
         .event_callback(move |event| {
-            log(&event);
+            match denied(&event) {
+                Some(denied) => report(&denied, &denials, &who),
+                None => log(&event),
+            }
             let _ = events.send(event); // nobody may be listening yet
             std::future::ready(())
         });
-    if let Some(prefix) = &settings.inbox_prefix {
+    let told = settings.inbox_prefix.clone();
+    if let Some(prefix) = told.or_else(|| found.credential.inbox_prefix()) {
         how = how.custom_inbox_prefix(prefix);
     }
     if let Some(ca) = &settings.tls_ca {
@@ -59,6 +67,20 @@ fn pause(attempt: usize, random: f64) -> Duration {
         n => Duration::from_millis(50).saturating_mul(1 << n.min(10)),
     };
     doubled.min(RECONNECT_PAUSE).mul_f64(1.0 - random / 2.0)
+}
+
+fn denied(event: &Event) -> Option<Denied> {
+    match event {
+        Event::ServerError(error) => Denied::read(error),
+        _ => None,
+    }
+}
+
+/// A denial is told to whoever waits for an answer, and logged when nobody does.
+fn report(denied: &Denied, denials: &Denials, who: &Credential) {
+    if denials.tell(denied) {
+        tracing::warn!("{}", may_not(who, denied));
+    }
 }
 
 fn log(event: &Event) {

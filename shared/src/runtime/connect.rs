@@ -10,6 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::client::client_options;
 use super::connect_error::explain;
 use super::credential::Credential;
+use super::denials::Denials;
 use super::guardian::Guardian;
 use super::options::{ConnectOptions, Settings};
 use super::resolve::{Found, Role, Where, resolve};
@@ -44,6 +45,7 @@ pub struct Connection {
     pub(super) credential: Credential,
     pub(super) settings: Settings,
     events: broadcast::Sender<Event>,
+    denials: Denials,
     guardian: Option<Guardian>,
 }
 
@@ -54,6 +56,18 @@ impl Connection {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// What the broker does not permit us from now on.
+    #[must_use]
+    pub fn denials(&self) -> Denials {
+        self.denials.clone()
+    }
+
+    /// Who we are to the broker.
+    #[must_use]
+    pub fn credential(&self) -> &Credential {
+        &self.credential
     }
 
     /// JetStream in this connection's domain.
@@ -123,7 +137,9 @@ async fn attempt(
 ) -> Result<Connection, ConnectError> {
     let found = resolve(options, settings, role).await?;
     let (events, _) = broadcast::channel(EVENTS_KEPT);
-    let how = client_options(options, settings, &found, role, events.clone()).await?;
+    let denials = Denials::default();
+    let told = (events.clone(), denials.clone());
+    let how = client_options(options, settings, &found, role, told).await?;
     let url = found.place.url.clone();
     let client = match timeout(options.connect_timeout, how.connect(&found.servers[..])).await {
         Ok(outcome) => outcome.map_err(|error| explain(&error, &found))?,
@@ -154,6 +170,7 @@ async fn attempt(
         credential: found.credential,
         settings: settings.clone(),
         events,
+        denials,
         guardian,
     })
 }

@@ -6,6 +6,7 @@ use async_nats::{ConnectErrorKind, rustls};
 
 use super::context_file::ContextError;
 use super::credential::{Credential, CredentialError};
+use super::denials::Denied;
 use super::embedded::EmbeddedError;
 use super::resolve::Found;
 use super::version::VersionError;
@@ -105,6 +106,14 @@ pub(super) fn explain(error: &async_nats::ConnectError, found: &Found) -> Connec
         _ if is_handshake(error) => ConnectError::Tls { url, reason },
         _ => ConnectError::Unreachable { url, reason },
     }
+}
+
+/// What a denial means for whoever started this program.
+pub(super) fn may_not(who: &Credential, denied: &Denied) -> String {
+    format!(
+        "{who} may not {denied}; use a credential that may (`a3s-coordinator doctor` shows what \
+         this one can do), or change its permissions in the server's configuration"
+    )
 }
 
 /// Whether TLS was refused during the handshake, which the library reports as an I/O error.

@@ -40,6 +40,16 @@ impl Credential {
         if self == Self::None { other() } else { self }
     }
 
+    /// The prefix of reply subjects that an nkey file asks for, in a line `# inbox: PREFIX`, as
+    /// `a3s-coordinator init` writes it: a key that may use no other inbox says so itself.
+    #[must_use]
+    pub fn inbox_prefix(&self) -> Option<String> {
+        let Self::NkeyFile(path) = self else {
+            return None;
+        };
+        inbox(&std::fs::read_to_string(path).ok()?)
+    }
+
     /// Adds this credential to the options of a connection.
     ///
     /// # Errors
@@ -105,6 +115,18 @@ fn seed(text: &str) -> Option<&str> {
         .find(|line| line.starts_with('S') && line.len() > 50)
 }
 
+/// What a line of an nkey file begins with that names the prefix of reply subjects.
+pub const INBOX_LINE: &str = "# inbox:";
+
+fn inbox(text: &str) -> Option<String> {
+    let named = text
+        .lines()
+        .find_map(|line| line.strip_prefix(INBOX_LINE))?;
+    let valid = |c: char| c.is_ascii_alphanumeric() || "_-.".contains(c);
+    let prefix = named.trim();
+    (!prefix.is_empty() && prefix.chars().all(valid)).then(|| prefix.to_owned())
+}
+
 fn no_seed(path: &Path) -> CredentialError {
     let source = std::io::Error::other("no line of it is an nkey seed (SU…)");
     CredentialError {
@@ -133,5 +155,13 @@ mod tests {
         let file = format!("# mine\n{seed_line}\n");
         assert_eq!(seed(&file), Some(seed_line));
         assert_eq!(seed("nothing here"), None);
+    }
+
+    #[test]
+    fn an_nkey_file_names_its_inbox() {
+        let file = "# worker of pool eu\n# inbox: _INBOX_worker-pool-eu\nSU...\n";
+        assert_eq!(inbox(file).as_deref(), Some("_INBOX_worker-pool-eu"));
+        assert_eq!(inbox("# inbox: two words\n"), None);
+        assert_eq!(inbox("SU...\n"), None);
     }
 }

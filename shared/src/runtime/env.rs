@@ -34,6 +34,13 @@ pub fn env_lines(connection: &Connection) -> Vec<(String, String)> {
             .clone()
             .map(|domain| ("A3S_JS_DOMAIN", domain)),
     );
+    lines.extend(
+        settings
+            .inbox_prefix
+            .clone()
+            .or_else(|| connection.credential.inbox_prefix())
+            .map(|prefix| ("A3S_INBOX_PREFIX", prefix)),
+    );
     if connection.prefix != DEFAULT_PREFIX {
         lines.push(("A3S_PREFIX", connection.prefix.clone()));
     }

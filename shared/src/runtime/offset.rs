@@ -33,19 +33,13 @@ struct Trip {
 /// `stream` is any stream that this client may ask about. Returns the difference in
 /// milliseconds, or `None` when the broker did not answer within two seconds.
 pub async fn measure(client: &async_nats::Client, api_prefix: &str, stream: &str) -> Option<i64> {
-    let subject = format!("{api_prefix}.STREAM.INFO.{stream}");
-    let mut best: Option<Trip> = None;
-    let trips = async {
-        for _ in 0..TRIPS {
-            let Some(trip) = compare(client, &subject).await else {
-                break;
-            };
-            best = Some(best.map_or(trip, |best| shorter(best, trip)));
-        }
-    };
-    // What was measured before the time was over is still good.
-    let _ = tokio::time::timeout(WITHIN, trips).await;
-    let best = best?;
+    measure_by(client, &format!("{api_prefix}.STREAM.INFO.{stream}")).await
+}
+
+/// As [`measure`], by a request of this subject, which JetStream answers and this client may
+/// send.
+pub async fn measure_by(client: &async_nats::Client, subject: &str) -> Option<i64> {
+    let best = best_of(client, subject).await?;
     let correction = correction(best);
     clock::set_offset_ms(correction);
     if correction != 0 {
@@ -54,6 +48,26 @@ pub async fn measure(client: &async_nats::Client, api_prefix: &str, stream: &str
         );
     }
     Some(best.offset_ms)
+}
+
+/// As [`measure_by`], and corrects nothing.
+pub async fn compare_by(client: &async_nats::Client, subject: &str) -> Option<i64> {
+    Some(best_of(client, subject).await?.offset_ms)
+}
+
+async fn best_of(client: &async_nats::Client, subject: &str) -> Option<Trip> {
+    let mut best: Option<Trip> = None;
+    let trips = async {
+        for _ in 0..TRIPS {
+            let Some(trip) = compare(client, subject).await else {
+                break;
+            };
+            best = Some(best.map_or(trip, |best| shorter(best, trip)));
+        }
+    };
+    // What was measured before the time was over is still good.
+    let _ = tokio::time::timeout(WITHIN, trips).await;
+    best
 }
 
 async fn compare(client: &async_nats::Client, subject: &str) -> Option<Trip> {

@@ -15,6 +15,13 @@ pub fn cache_dir() -> Option<PathBuf> {
     Some(base("XDG_CACHE_HOME", ".cache")?.join("a3s"))
 }
 
+/// Where a user keeps what our programs read by themselves: `$XDG_CONFIG_HOME/a3s`, by default
+/// `~/.config/a3s`.
+#[must_use]
+pub fn config_dir() -> Option<PathBuf> {
+    Some(base("XDG_CONFIG_HOME", ".config")?.join("a3s"))
+}
+
 /// Where the `nats` CLI keeps its contexts: `$XDG_CONFIG_HOME/nats/context`, by default
 /// `~/.config/nats/context`.
 #[must_use]

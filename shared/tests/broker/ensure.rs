@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use a3s_shared::broker::{BrokerError, Drift, Settings};
+use a3s_shared::broker::{Broker, BrokerError, Drift, Settings};
 use a3s_testkit::Server;
 use async_nats::jetstream::consumer::{Config as AnyConsumer, pull};
 use async_nats::jetstream::stream::Config;
@@ -53,6 +53,7 @@ async fn everything_is_created_once_and_a_second_time_is_no_change() {
         "A3S_CANCELS",
         "A3S_DLQ",
         "A3S_ADVISORIES",
+        "A3S_WORKSPACES",
         "KV_a3s_sessions",
         "KV_a3s_workers",
         "OBJ_a3s_blobs",
@@ -159,6 +160,18 @@ async fn a_server_without_jetstream_is_told_what_it_lacks() {
 }
 
 #[tokio::test]
+async fn a_domain_that_nobody_answers_for_is_told_with_what_to_look_at() {
+    let server = Server::start().await;
+    let client = async_nats::connect(server.url()).await.expect("a client");
+    let broker = Broker::new(client, Some("nowhere"), "a3s").expect("a prefix");
+    let refused = broker.ensure(&Settings::default()).await;
+    let message = refused.expect_err("no such domain").to_string();
+    for part in ["domain", "leaf link", "--js-domain"] {
+        assert!(message.contains(part), "{message}");
+    }
+}
+
+#[tokio::test]
 async fn the_caps_of_own_lanes_follow_their_session_and_nothing_else_does() {
     let rig = Rig::start().await;
     let settings = Settings::default();
@@ -213,4 +226,20 @@ async fn the_caps_of_own_lanes_follow_their_session_and_nothing_else_does() {
         .expect("the consumer");
     assert_eq!(query.cached_info().config.ack_wait, Duration::from_secs(15));
     assert_eq!(query.cached_info().config.max_waiting, 10_000);
+}
+
+#[tokio::test]
+async fn a_server_without_room_says_what_would_make_room() {
+    // Too little for the streams; enough for them, and too little for the buckets beside them.
+    for limit in ["1GB", "11GB"] {
+        let store = tempfile::tempdir().expect("a directory");
+        let store = store.path();
+        let jetstream = format!("jetstream {{ store_dir: {store:?}, max_file_store: {limit} }}");
+        let small = Server::builder().without_jetstream().config(&jetstream);
+        let small = small.start().await;
+        let refused = connect(&small).await.ensure(&Settings::default()).await;
+        let refused = refused.expect_err("there is no room").to_string();
+        assert!(refused.contains("max_file_store"), "{refused}");
+        assert!(refused.contains("A3S_STREAM_MIB"), "{refused}");
+    }
 }

@@ -18,15 +18,18 @@ fn presence(id: &str) -> Presence {
         serves: Serves::Pool("default".into()),
         lanes: SessionLane::ALL.to_vec(),
         tools: vec![],
+        tool_digest: None,
         slots: 4,
         busy: 0,
         done: 0,
         workspace: "/".into(),
         labels: BTreeMap::new(),
+        sandbox: None,
         started_at_ms: 1,
         last_pull_ms: 0,
         seen_at_ms: 1,
         draining: false,
+        refused: 0,
     }
 }
 

@@ -3,6 +3,7 @@
 mod ensure;
 mod fleet;
 mod records;
+mod replays;
 mod results;
 mod sessions;
 mod shell;
@@ -74,6 +75,7 @@ fn options() -> TaskOptions {
         retry: RetryPolicy::default(),
         encoding: Encoding::Json,
         traceparent: None,
+        workspace: None,
     }
 }
 

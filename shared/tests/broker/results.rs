@@ -105,7 +105,7 @@ async fn a_large_result_passes_although_messages_are_small() {
     );
 }
 
-fn letter(id: &str) -> DeadLetter {
+pub(crate) fn letter(id: &str) -> DeadLetter {
     DeadLetter {
         task_id: id.into(),
         session_id: "s".into(),
@@ -173,31 +173,4 @@ async fn a_full_stream_of_dead_letters_is_no_proof_that_a_letter_is_kept() {
         refused.to_string().contains("maximum bytes exceeded"),
         "{refused}"
     );
-}
-
-#[tokio::test]
-async fn a_replayed_task_is_new_to_the_broker_and_may_have_a_result_again() {
-    let rig = Rig::start().await;
-    rig.broker.bury(&letter("t")).await.expect("kept");
-    rig.broker
-        .publish_result(&result("t", "failed"), Encoding::Json)
-        .await
-        .expect("stored");
-    rig.broker.replay(&letter("t")).await.expect("replayed");
-    assert_eq!(rig.broker.dead_letters(None).await.expect("letters"), []);
-    assert!(!rig.broker.has_result("s", "t").await.expect("an answer"));
-    let message = rig
-        .broker
-        .at("A3S_TASKS", 1)
-        .await
-        .expect("an answer")
-        .expect("the task");
-    let id = message.header("Nats-Msg-Id").expect("an id");
-    assert!(id.starts_with("s.t.r"), "{id}");
-    assert_eq!(message.header("A3s-Effect"), Some("idempotent"));
-    let deadline: u64 = message
-        .header("A3s-Deadline")
-        .and_then(|d| d.parse().ok())
-        .expect("one");
-    assert!(deadline > message.stored_at_ms, "it has time again");
 }

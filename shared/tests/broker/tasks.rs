@@ -1,9 +1,14 @@
 //! Submitting: accepted once, refused clearly, large or small.
 
-use a3s_shared::broker::{BLOB_THRESHOLD, Settings, StoredTask, SubmitError, Unread};
+use std::time::Duration;
+
+use a3s_shared::broker::{
+    BLOB_THRESHOLD, REQUEST_TIMEOUT, Settings, StoredTask, SubmitError, Unread,
+};
 use a3s_shared::protocol::{Encoding, Route};
 use a3s_testkit::Server;
 use serde_json::json;
+use tokio::time::timeout;
 
 use crate::{Rig, options, pool, task};
 
@@ -225,4 +230,21 @@ async fn a_large_body_that_is_away_is_not_one_that_is_gone() {
     rig.broker.remove_blob(&blob).await.expect("removed");
     let gone = stored.task(&rig.broker).await;
     assert!(matches!(gone, Err(Unread::Never(_))), "{gone:?}");
+}
+
+#[tokio::test]
+async fn a_large_task_that_is_submitted_while_the_server_is_away_is_accepted_when_it_is_back() {
+    let mut rig = Rig::start().await;
+    rig.server.kill();
+    let broker = rig.broker.clone();
+    let large = task(json!({ "content": "x".repeat(4 * BLOB_THRESHOLD) }));
+    let submitted = tokio::spawn(async move { broker.submit(&large, &pool(), &options()).await });
+    // Long enough that the first try has got no answer.
+    tokio::time::sleep(REQUEST_TIMEOUT + Duration::from_secs(2)).await;
+    assert!(!submitted.is_finished(), "it waits for the server");
+    rig.server.start_again().await;
+    let accepted = timeout(Duration::from_secs(50), submitted).await;
+    let accepted = accepted.expect("in time").expect("no panic");
+    assert!(accepted.expect("accepted").blob.is_some());
+    assert_eq!(rig.count("A3S_TASKS").await, 1);
 }
