@@ -1,5 +1,6 @@
 //! A TCP proxy between a client and a server that breaks the network on demand.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -28,7 +29,7 @@ enum Fault {
     Deaf,
 }
 
-/// A proxy on a loopback port of its own. Dropped, it closes everything.
+/// A proxy on a port of its own, on loopback unless said otherwise. Dropped, it closes everything.
 #[derive(Debug)]
 pub struct Proxy {
     url: String,
@@ -43,8 +44,16 @@ impl Proxy {
     /// # Panics
     /// When there is no free port.
     pub async fn to(url: &str) -> Self {
+        Self::on(Ipv4Addr::LOCALHOST, url).await
+    }
+
+    /// As [`Proxy::to`], on another address of this machine.
+    ///
+    /// # Panics
+    /// When the address is not this machine's, or has no free port.
+    pub async fn on(address: Ipv4Addr, url: &str) -> Self {
         let target = url.trim_start_matches("nats://").to_owned();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let listener = TcpListener::bind((address, 0)).await.expect("a free port");
         let port = listener
             .local_addr()
             .expect("a bound socket has an address")
@@ -55,7 +64,7 @@ impl Proxy {
         let open = Arc::default();
         let acceptor = tokio::spawn(accept(listener, target, faults, Arc::clone(&open)));
         let acceptor = acceptor.abort_handle();
-        let url = format!("nats://127.0.0.1:{port}");
+        let url = format!("nats://{address}:{port}");
         Self {
             url,
             fault,
