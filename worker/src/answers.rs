@@ -1,5 +1,6 @@
 //! The results that a worker gives without, or instead of, a tool's own. Pure.
 
+use a3s_shared::protocol::signature::Refusal;
 use a3s_shared::protocol::{
     CancelMarker, Claim, ErrorKind, ExternalTask, SessionLane, TaskRecord, TaskResult,
 };
@@ -122,6 +123,18 @@ pub(crate) fn unknown_command(command: &str, tools: &[String]) -> ToolResult {
     failure(ErrorKind::UnknownCommand, error, json!({}))
 }
 
+/// The worker's policy does not allow it, or not so much of it.
+pub(crate) fn not_allowed(refusal: &crate::policy::Refusal) -> ToolResult {
+    let nothing = json!({ "output": "" });
+    failure(ErrorKind::Refused, refusal.to_string(), nothing)
+}
+
+/// The task's signature does not count here.
+pub(crate) fn refused(refusal: &Refusal) -> ToolResult {
+    let error = format!("refused by the trust list of this worker: {refusal}");
+    failure(ErrorKind::Refused, error, json!({}))
+}
+
 /// A tool was stopped. What it produced until then is kept.
 pub(crate) fn stopped(reason: StopReason, task: &ExternalTask, partial: Value) -> ToolResult {
     let (kind, error) = match reason {
@@ -130,6 +143,7 @@ pub(crate) fn stopped(reason: StopReason, task: &ExternalTask, partial: Value) -
             format!("timed out after {} ms", task.timeout_ms),
         ),
         StopReason::Cancelled => (ErrorKind::Cancelled, "cancelled while it ran".to_owned()),
+        StopReason::PolicyTime(_) => (ErrorKind::Refused, reason.to_string()),
         StopReason::LeaseLost | StopReason::Shutdown => (
             ErrorKind::Unknown,
             "its worker was stopped while it ran; it may have had its effect, so it is not run \

@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use a3s_shared::broker::{Broker, BrokerError, TaskStream};
+use a3s_shared::broker::{Broker, BrokerError, PoolPolicy, Seen, TaskStream};
 use a3s_shared::protocol::{Route, Serves, SessionLane, SessionRecord, SessionState, clock};
-use async_nats::jetstream::consumer::{Info, pull};
 
 use crate::config::WorkerConfig;
+use crate::pulls::Manner;
+use crate::turn::Turn;
 use crate::worker::WorkerError;
 
 /// The consumers that a worker pulls from.
@@ -16,8 +17,19 @@ pub(crate) struct Binding {
     pub(crate) consumers: Vec<(SessionLane, String)>,
     /// How long the broker waits for a sign of life of a task.
     pub(crate) ack_wait: Duration,
-    /// Whether the consumers have a cap on running tasks.
-    pub(crate) capped: bool,
+    /// How they are asked.
+    pub(crate) manner: Manner,
+    /// What pulls say of this worker's turn; nothing on a session's own consumers.
+    pub(crate) turn: Option<Turn>,
+}
+
+/// What the consumers of a worker's lanes are like.
+#[derive(Debug, Clone)]
+struct Found {
+    /// The shortest lease.
+    ack_wait: Duration,
+    /// The policy of each lane.
+    policies: Vec<PoolPolicy>,
 }
 
 impl Binding {
@@ -38,46 +50,113 @@ impl Binding {
             .map(|lane| (*lane, name(*lane)))
             .collect();
         // Looking before creating lets a worker without the right to create work all the same.
-        let mut ack_wait = look(broker, &stream, &consumers).await;
+        let mut found = look(broker, &stream, &consumers).await?;
         if let Serves::Session(session) = &config.serves {
-            if ack_wait.is_none() {
+            if found.is_none() {
                 broker.ensure(&config.settings).await?;
             }
             claim_route(broker, session).await?;
         }
-        if ack_wait.is_none() {
+        if found.is_none() {
             create(broker, config).await?;
-            ack_wait = look(broker, &stream, &consumers).await;
+            found = look(broker, &stream, &consumers).await?;
         }
-        let missing = || BrokerError::Missing {
+        let found = found.ok_or_else(|| BrokerError::Missing {
             what: "look for the consumers of this worker's lanes".to_owned(),
             name: stream.clone(),
+        })?;
+        let (manner, turn) = match &config.serves {
+            Serves::Session(_) => (Manner::Capped, None),
+            Serves::Pool(pool) => {
+                let policy = agree(broker, pool, config.turn, &found.policies).await?;
+                let near = policy == PoolPolicy::Near;
+                let manner = if near {
+                    Manner::Standing
+                } else {
+                    Manner::Shared
+                };
+                (manner, Some(config.turn))
+            }
         };
         Ok(Self {
-            ack_wait: ack_wait.ok_or_else(missing)?,
-            capped: which == TaskStream::Own,
+            ack_wait: found.ack_wait,
+            manner,
+            turn,
             stream,
             consumers,
         })
     }
+
+    /// A question that the broker answers with its time, and that every worker may ask.
+    pub(crate) fn question(&self, broker: &Broker) -> String {
+        let consumer = self.consumers.first().map_or("", |(_, name)| name);
+        broker.api_subject(&format!("CONSUMER.INFO.{}.{consumer}", self.stream))
+    }
 }
 
-/// The shortest lease of the consumers; `None` when one is missing.
+/// The pool's policy. A pool that serves whoever asks first takes the one that `turn` needs; any
+/// other is for somebody to change who knows its other workers.
+async fn agree(
+    broker: &Broker,
+    pool: &str,
+    turn: Turn,
+    found: &[PoolPolicy],
+) -> Result<PoolPolicy, WorkerError> {
+    let set = found.iter().copied().find(|p| *p != PoolPolicy::Any);
+    let Some(wanted) = turn.policy() else {
+        return Ok(set.unwrap_or_default());
+    };
+    if let Some(other) = found
+        .iter()
+        .copied()
+        .find(|p| ![PoolPolicy::Any, wanted].contains(p))
+    {
+        return Err(WorkerError::PoolPolicy {
+            pool: pool.to_owned(),
+            found: other.id(),
+            wanted: wanted.id(),
+            option: Turn::option(other),
+        });
+    }
+    if found.contains(&PoolPolicy::Any) {
+        let changed = broker.set_pool_policy(pool, wanted).await;
+        changed.map_err(|source| WorkerError::PolicyNotSet {
+            pool: pool.to_owned(),
+            wanted: wanted.id(),
+            source,
+        })?;
+        tracing::info!(pool, policy = wanted.id(), "the pool's policy is set");
+    }
+    Ok(wanted)
+}
+
+/// What the consumers are like; `None` when one is missing. A lane that this worker's credential
+/// does not serve is an error, here and not in the first pull.
 async fn look(
     broker: &Broker,
     stream: &str,
     consumers: &[(SessionLane, String)],
-) -> Option<Duration> {
-    let infos = consumers.iter().map(async |(_, name)| {
-        let found = broker
-            .jetstream()
-            .get_consumer_from_stream::<pull::Config, _, _>(name, stream);
-        let consumer = found.await.ok()?;
-        let info: &Info = consumer.cached_info();
-        Some(info.config.ack_wait)
+) -> Result<Option<Found>, BrokerError> {
+    let infos = consumers.iter().map(async |(lane, name)| {
+        match broker.consumer_info(stream, name).await? {
+            Seen::There(info) => {
+                let policy = PoolPolicy::of(&info.config);
+                Ok(Some((info.config.ack_wait, policy)))
+            }
+            Seen::Missing => Ok(None),
+            Seen::Hidden(denied) => Err(BrokerError::Denied {
+                what: format!("serve lane {} (--lanes names others)", lane.id()),
+                denied,
+            }),
+        }
     });
-    let waits: Option<Vec<Duration>> = futures::future::join_all(infos).await.into_iter().collect();
-    waits?.into_iter().min()
+    let found = futures::future::try_join_all(infos).await?;
+    let found: Option<Vec<_>> = found.into_iter().collect();
+    Ok(found.and_then(|found| {
+        let (waits, policies): (Vec<Duration>, _) = found.into_iter().unzip();
+        let ack_wait = waits.into_iter().min()?;
+        Some(Found { ack_wait, policies })
+    }))
 }
 
 async fn create(broker: &Broker, config: &WorkerConfig) -> Result<(), BrokerError> {

@@ -1,10 +1,11 @@
 //! Which tasks somebody wants to end: one watch for the whole worker.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use a3s_shared::broker::{Broker, BrokerError, Cancelled};
-use a3s_shared::protocol::{CancelMarker, Encoding};
+use a3s_shared::protocol::CancelMarker;
+use foldhash::HashMap;
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 
@@ -44,18 +45,10 @@ impl Cancels {
         session: Option<String>,
     ) -> Result<Self, BrokerError> {
         let cancels = Self::default();
-        let names = broker.names();
-        let filter = names.cancel(session.as_deref().unwrap_or("*"), "*");
-        for message in broker.scan(&names.cancels(), &filter, 1).await? {
-            if let Some((session, task_id)) = names.session_and_id(&message.subject) {
-                cancels.note(Cancelled {
-                    session: session.to_owned(),
-                    task_id: task_id.to_owned(),
-                    marker: Encoding::Json.decode(&message.body).unwrap_or_default(),
-                });
-            }
-        }
         let mut feed = broker.watch_cancels(session.as_deref());
+        for cancelled in feed.open().await? {
+            cancels.note(cancelled);
+        }
         let weak = Arc::downgrade(&cancels.0);
         tokio::spawn(async move {
             loop {

@@ -9,6 +9,8 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{Duration, Instant};
 
+use crate::policy::{Policy, Refusal, Rule};
+use crate::sandbox::Sandbox;
 use crate::workspace::Workspace;
 
 /// Why a running tool must stop.
@@ -22,6 +24,8 @@ pub enum StopReason {
     LeaseLost,
     /// The worker stops and the time it had for finishing is over.
     Shutdown,
+    /// The worker's policy allows an attempt no more time than this.
+    PolicyTime(Duration),
 }
 
 /// Takes a piece of output to whoever watches, without waiting.
@@ -70,6 +74,7 @@ impl StopReason {
         match self {
             Self::Deadline => Some(ErrorKind::TimedOut),
             Self::Cancelled => Some(ErrorKind::Cancelled),
+            Self::PolicyTime(_) => Some(ErrorKind::Refused),
             Self::LeaseLost | Self::Shutdown => None,
         }
     }
@@ -77,12 +82,16 @@ impl StopReason {
 
 impl fmt::Display for StopReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Deadline => "the task's deadline has come",
-            Self::Cancelled => "the task was cancelled",
-            Self::LeaseLost => "the broker gave the task up",
-            Self::Shutdown => "the worker stops",
-        })
+        match self {
+            Self::Deadline => f.write_str("the task's deadline has come"),
+            Self::Cancelled => f.write_str("the task was cancelled"),
+            Self::LeaseLost => f.write_str("the broker gave the task up"),
+            Self::Shutdown => f.write_str("the worker stops"),
+            Self::PolicyTime(most) => {
+                let why = format!("it ran longer than {most:?}");
+                Refusal::new(Rule::LimitsTime, why).fmt(f)
+            }
+        }
     }
 }
 
@@ -93,6 +102,7 @@ pub struct ToolContext {
     deadline_ms: u64,
     stop: Stop,
     output: Option<ShowOutput>,
+    sandbox: Arc<Sandbox>,
 }
 
 impl ToolContext {
@@ -109,6 +119,35 @@ impl ToolContext {
             deadline_ms,
             stop,
             output,
+            sandbox: Sandbox::none(),
+        }
+    }
+
+    /// The same context, held to the policy of `sandbox`.
+    #[must_use]
+    pub fn confined_by(mut self, sandbox: Arc<Sandbox>) -> Self {
+        self.sandbox = sandbox;
+        self
+    }
+
+    /// What holds the tool's programs to the policy.
+    #[must_use]
+    pub fn sandbox(&self) -> &Arc<Sandbox> {
+        &self.sandbox
+    }
+
+    /// What the tool may do.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        self.sandbox.policy()
+    }
+
+    /// The same, in another directory.
+    #[must_use]
+    pub fn in_workspace(&self, workspace: Arc<Workspace>) -> Self {
+        Self {
+            workspace,
+            ..self.clone()
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use a3s_shared::broker::{Broker, StoredTask};
+use a3s_shared::broker::{Broker, StoredTask, header_pairs};
 use a3s_shared::protocol::TaskHeaders;
 use async_nats::{Message, Subject};
 use bytes::Bytes;
@@ -43,8 +43,9 @@ impl Answer {
 }
 
 impl Delivery {
-    /// Reads what the broker says of a message. `None` when it is no delivery of a task.
-    pub(crate) fn read(broker: &Broker, message: Message) -> Option<Self> {
+    /// Reads what the broker says of a message. `None` when it is no delivery of a task. Boxed: it
+    /// is handed on many times.
+    pub(crate) fn read(broker: &Broker, message: Message) -> Option<Box<Self>> {
         let address = broker.names().parse_task(&message.subject)?;
         let reply = message.reply.clone()?;
         let subject = message.subject.to_string();
@@ -56,11 +57,9 @@ impl Delivery {
         let delivered = u64::try_from(info.delivered).unwrap_or(1).max(1);
         let message = message.message;
         let raw_headers = message.headers.unwrap_or_default();
-        Some(Self {
+        Some(Box::new(Self {
             stored: StoredTask {
-                headers: TaskHeaders::read(|name| {
-                    raw_headers.get(name).map(async_nats::HeaderValue::as_str)
-                }),
+                headers: TaskHeaders::read(header_pairs(&raw_headers)),
                 stream,
                 sequence,
                 stored_at_ms: u64::try_from(published).unwrap_or_default(),
@@ -72,7 +71,7 @@ impl Delivery {
             delivered,
             received: Instant::now(),
             reply,
-        })
+        }))
     }
 
     /// Tells the broker, and waits for its word that it heard. `false`: it did not answer.

@@ -16,19 +16,23 @@ use a3s_shared::protocol::{
 use futures::FutureExt;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::{sleep, sleep_until, timeout};
 
 use crate::answers;
 use crate::cancels::{Cancels, Interest};
+use crate::checkout::{Checkouts, may_share};
 use crate::context::{Stop, StopReason, ToolContext};
 use crate::delivery::Delivery;
 use crate::judge::{Job, Settlement, attempt_of, conclude, judge};
 use crate::lease::Lease;
+use crate::policy::Policy;
 use crate::progress::ProgressPump;
 use crate::registry::Registry;
+use crate::sandbox::Sandbox;
 use crate::slots::Slot;
 use crate::steps::{Step, Steps};
 use crate::tool::{STOP_GRACE, Tool, ToolResult, Verdict};
+use crate::trust::{Trust, may_be_a_copy};
 use crate::workspace::Workspace;
 
 /// What every run shares. One a worker.
@@ -37,6 +41,9 @@ pub(crate) struct Executor {
     pub(crate) worker_id: String,
     pub(crate) registry: Registry,
     pub(crate) workspace: Arc<Workspace>,
+    pub(crate) sandbox: Arc<Sandbox>,
+    /// The trees that tasks name instead.
+    pub(crate) checkouts: Checkouts,
     pub(crate) cancels: Cancels,
     pub(crate) progress: ProgressPump,
     pub(crate) ack_wait: Duration,
@@ -45,11 +52,13 @@ pub(crate) struct Executor {
     /// Results that this worker stored.
     pub(crate) done: Arc<AtomicU64>,
     pub(crate) steps: Steps,
+    /// Whose tasks are run; without it, everybody's.
+    pub(crate) trust: Option<Trust>,
 }
 
 impl Executor {
     /// Takes one delivery to its end. `slot` returns as soon as the tool has ended.
-    pub(crate) async fn run(&self, delivery: Delivery, slot: Slot) {
+    pub(crate) async fn run(&self, delivery: Box<Delivery>, slot: Slot) {
         let lease = Lease::new(&self.broker, &delivery, self.ack_wait);
         let mut job = match self.job(&delivery, &lease).await {
             Ok(job) => job,
@@ -113,7 +122,8 @@ impl Executor {
     ) -> Result<Option<Settlement>, BrokerError> {
         let (session, id) = (&job.task.session_id, &job.task.task_id);
         let mut marker = self.cancels.marker(session, id);
-        if delivery.delivered > 1 {
+        let copy = || may_be_a_copy(delivery.stored.stored_at_ms, &job.task);
+        if delivery.delivered > 1 || (self.trust.is_some() && copy()) {
             // Boxed, as all that is rare here: the future of every task is moved about.
             let past = async {
                 tokio::try_join!(
@@ -129,14 +139,27 @@ impl Executor {
             (job.record, job.revision) = record;
             marker = marker.or(cancelled);
         }
+        if let Some(trust) = &self.trust
+            && let Err(refusal) = trust.check(&delivery.stored, &job.task)
+        {
+            return Ok(Some(Settlement::Answer(answers::refused(&refusal))));
+        }
         Ok(judge(job, delivery.delivered, marker.as_ref()).or_else(|| {
-            let command = &job.task.command_type;
-            let unknown = self.registry.get(command).is_none();
-            unknown.then(|| {
-                let tools = self.registry.names();
-                Settlement::Answer(answers::unknown_command(command, &tools))
-            })
+            let refused = self.refuse(&job.task.command_type);
+            refused.map(Settlement::Answer)
         }))
+    }
+
+    /// The answer to a task whose tool is not here, or not allowed.
+    fn refuse(&self, command: &str) -> Option<ToolResult> {
+        let policy = self.sandbox.policy();
+        if self.registry.get(command).is_none() {
+            let tools = self.registry.names().into_iter();
+            let allowed: Vec<String> = tools.filter(|t| policy.allow_tool(t).is_ok()).collect();
+            return Some(answers::unknown_command(command, &allowed));
+        }
+        let refusal = policy.allow_tool(command).err()?;
+        Some(answers::not_allowed(&refusal))
     }
 
     async fn start(&self, delivery: &Delivery, lease: &Lease<'_>, job: &mut Job) -> Settlement {
@@ -168,10 +191,14 @@ impl Executor {
             attempt: Some(job.attempt),
             ..self.event(kind, &job.task)
         });
-        let (verdict, stopped) = self.run_tool(tool.as_ref(), &job.task, lease).await;
+        let tree = delivery.stored.headers.workspace.as_deref();
+        let (verdict, stopped) = self.run_tool(tool.as_ref(), &job.task, tree, lease).await;
         self.steps.at(Step::Finished, &job.task.task_id);
         match stopped {
-            None => conclude(verdict, job, rand::random()),
+            None => {
+                let verdict = verdict.map(|verdict| self.measured(tool.as_ref(), verdict));
+                conclude(verdict, job, rand::random())
+            }
             Some(StopReason::LeaseLost) => Settlement::Withhold,
             Some(StopReason::Shutdown) if job.effect == Effect::Idempotent => Settlement::HandBack,
             Some(reason) => {
@@ -216,15 +243,23 @@ impl Executor {
         &self,
         tool: &dyn Tool,
         task: &ExternalTask,
+        tree: Option<&str>,
         lease: &Lease<'_>,
     ) -> (Option<Verdict>, Option<StopReason>) {
         let mut interest = self.cancels.interest(&task.session_id, &task.task_id);
         let stop = Stop::default();
         let show = self.progress.of(&task.session_id, &task.task_id);
         let workspace = Arc::clone(&self.workspace);
-        let context = ToolContext::new(workspace, task.deadline_ms, stop.clone(), Some(show));
+        let context = ToolContext::new(workspace, task.deadline_ms, stop.clone(), Some(show))
+            .confined_by(Arc::clone(&self.sandbox));
         let deadline = context.deadline();
-        let run = AssertUnwindSafe(tool.run(task, &context)).catch_unwind();
+        let run = async {
+            match tree {
+                None => tool.run(task, &context).await,
+                Some(named) => Box::pin(self.run_in_tree(tool, task, named, &context)).await,
+            }
+        };
+        let run = AssertUnwindSafe(run).catch_unwind();
         tokio::pin!(run);
         let reason = tokio::select! {
             biased;
@@ -232,6 +267,7 @@ impl Executor {
             // Polled after the tool, so the tool has begun by then.
             reason = self.stop_reason(task, &mut interest, lease) => reason,
             () = sleep_until(deadline) => StopReason::Deadline,
+            reason = policy_time(self.sandbox.policy()) => reason,
         };
         stop.tell(reason);
         let verdict = timeout(STOP_GRACE, run).await.ok();
@@ -239,6 +275,46 @@ impl Executor {
             verdict.map(|v| v.unwrap_or_else(|_| panicked())),
             Some(reason),
         )
+    }
+
+    /// The verdict, unless the policy allows no such long result.
+    fn measured(&self, tool: &dyn Tool, verdict: Verdict) -> Verdict {
+        match verdict {
+            Verdict::Done(result) if !tool.counts_output() => {
+                match self.sandbox.policy().allow_result(&result.result) {
+                    Ok(()) => Verdict::Done(result),
+                    Err(refusal) => Verdict::Done(answers::not_allowed(&refusal)),
+                }
+            }
+            verdict => verdict,
+        }
+    }
+
+    /// Runs a tool in the tree that its task names. Nothing of the tool begins before the tree is
+    /// there, so when it cannot be had, another attempt does no harm.
+    async fn run_in_tree(
+        &self,
+        tool: &dyn Tool,
+        task: &ExternalTask,
+        named: &str,
+        context: &ToolContext,
+    ) -> Verdict {
+        let reads_only = may_share(task.lane, tool.starts_programs());
+        let checkout = match self.checkouts.get(named, reads_only).await {
+            Ok(checkout) => checkout,
+            Err(error) => return error.verdict(),
+        };
+        let inside = context.in_workspace(Arc::clone(&checkout.workspace));
+        if context.is_stopped() {
+            return Verdict::Retry("the task was stopped before its tool began".to_owned());
+        }
+        let verdict = tool.run(task, &inside).await;
+        if context.is_stopped() {
+            return verdict;
+        }
+        checkout
+            .finish(&self.broker, &self.worker_id, verdict)
+            .await
     }
 
     async fn stop_reason(
@@ -265,6 +341,17 @@ impl Executor {
             worker_id: Some(self.worker_id.clone()),
             ..Event::of_session(kind, task.session_id.clone(), clock::now_ms())
         }
+    }
+}
+
+/// Resolves when an attempt has had the time that the policy allows; never without such a limit.
+async fn policy_time(policy: &Policy) -> StopReason {
+    match policy.limits.time {
+        Some(most) => {
+            sleep(most).await;
+            StopReason::PolicyTime(most)
+        }
+        None => std::future::pending().await,
     }
 }
 

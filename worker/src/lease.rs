@@ -50,7 +50,8 @@ impl<'a> Lease<'a> {
             let limit = self
                 .ack_wait
                 .saturating_sub(self.confirmed.lock().elapsed());
-            let renewal = self.delivery.answer_once(self.broker, Answer::Working);
+            // Boxed: most tasks end before, and each has the room for this twice.
+            let renewal = Box::pin(self.delivery.answer_once(self.broker, Answer::Working));
             match tokio::time::timeout(limit, renewal).await {
                 Ok(true) => *self.confirmed.lock() = sent,
                 Ok(false) => sleep(REPEAT_AFTER.min(self.ack_wait / 6)).await,

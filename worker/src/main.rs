@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use a3s_shared::runtime::{Role, Shutdown, connect, telemetry};
 use a3s_worker::cli::Args;
-use a3s_worker::worker::Worker;
+use a3s_worker::worker::{Worker, WorkerError};
 use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
@@ -39,10 +39,14 @@ async fn serve(args: Args, shutdown: Shutdown) -> ExitCode {
         Ok(registry) => registry,
         Err(error) => return fail(USAGE, &error),
     };
-    let config = args.config();
+    let config = match args.config() {
+        Ok(config) => config,
+        Err(error) => return fail(USAGE, &error),
+    };
     if let Err(error) = config.check() {
         return fail(USAGE, &error);
     }
+    let sandbox = config.sandbox.level().to_string();
     let role = Role::worker(format!("a3s-worker {}", config.worker_id));
     let connection = tokio::select! {
         connection = connect(&args.connect, &role) => match connection {
@@ -54,9 +58,23 @@ async fn serve(args: Args, shutdown: Shutdown) -> ExitCode {
     let (serves, lanes) = (config.serves.clone(), config.lanes.clone());
     let worker = match Worker::start(&connection, config, registry).await {
         Ok(worker) => worker,
+        Err(error @ WorkerError::Config(_)) => return fail(USAGE, &error),
+        Err(error) if error.is_denied() => {
+            let who = connection.credential();
+            return fail(
+                BROKER,
+                &format!("{who} is not enough for this worker: {error}"),
+            );
+        }
         Err(error) => return fail(BROKER, &error),
     };
-    tracing::info!(worker.id = worker.id(), ?serves, ?lanes, "ready for tasks");
+    tracing::info!(
+        worker.id = worker.id(),
+        ?serves,
+        ?lanes,
+        sandbox,
+        "ready for tasks"
+    );
     worker.run(shutdown).await;
     tracing::info!("drained");
     connection.close().await;

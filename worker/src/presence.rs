@@ -1,11 +1,12 @@
 //! What a worker says of itself: a heartbeat in the bucket of workers, and a NATS micro service
 //! that the `nats` CLI shows.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use a3s_shared::broker::{Broker, PRESENCE_TTL};
-use a3s_shared::protocol::{Encoding, Presence, clock};
+use a3s_shared::protocol::{Encoding, Introduction, Presence, ToolInfo, clock};
 use async_nats::service::ServiceExt;
 use futures::StreamExt;
 use tokio::sync::watch;
@@ -19,6 +20,7 @@ pub(crate) struct Vitals {
     pub(crate) slots: Slots,
     pub(crate) last_pull_ms: Arc<AtomicU64>,
     pub(crate) done: Arc<AtomicU64>,
+    pub(crate) refused: Arc<AtomicU64>,
     pub(crate) draining: watch::Receiver<bool>,
 }
 
@@ -31,6 +33,7 @@ impl Vitals {
             last_pull_ms: self.last_pull_ms.load(Ordering::Relaxed),
             seen_at_ms: clock::now_ms(),
             draining: *self.draining.borrow(),
+            refused: self.refused.load(Ordering::Relaxed),
             ..fixed.clone()
         }
     }
@@ -52,8 +55,14 @@ pub(crate) async fn announce(broker: Broker, fixed: Presence, mut vitals: Vitals
 }
 
 /// Answers `nats micro ls`, `info` and `stats`, and requests to the worker's own subject, with
-/// the heartbeat of the moment, for ever. A server that does not permit it is no error.
-pub(crate) async fn serve(broker: Broker, fixed: Presence, vitals: Vitals) {
+/// the heartbeat of the moment and what is said of the tools, for ever. A server that does not
+/// permit it is no error.
+pub(crate) async fn serve(
+    broker: Broker,
+    fixed: Presence,
+    tools: BTreeMap<String, ToolInfo>,
+    vitals: Vitals,
+) {
     let names = broker.names();
     let (now, shown) = (vitals.clone(), fixed.clone());
     let service = broker
@@ -75,7 +84,10 @@ pub(crate) async fn serve(broker: Broker, fixed: Presence, vitals: Vitals) {
         return std::future::pending::<()>().await;
     };
     while let Some(request) = requests.next().await {
-        let body = Encoding::Json.encode(&vitals.fill(&fixed));
+        let body = Encoding::Json.encode(&Introduction {
+            presence: vitals.fill(&fixed),
+            tool_info: tools.clone(),
+        });
         let _ = request.respond(Ok(body.into())).await;
     }
     std::future::pending::<()>().await;

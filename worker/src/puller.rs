@@ -11,7 +11,7 @@ use a3s_shared::protocol::{SessionLane, clock};
 use async_nats::{Event, Message, StatusCode, Subscriber};
 use bytes::Bytes;
 use futures::StreamExt;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
 
@@ -20,6 +20,7 @@ use crate::delivery::Delivery;
 use crate::executor::Executor;
 use crate::pulls::{Pull, Pulls, Status};
 use crate::slots::Slots;
+use crate::turn::Turn;
 
 /// How long a surplus task waits here for a slot before somebody else gets it.
 const HELD_AT_MOST: Duration = Duration::from_secs(1);
@@ -27,8 +28,8 @@ const HELD_AT_MOST: Duration = Duration::from_secs(1);
 /// How long a draining worker waits for what the broker has sent already.
 const DRAIN_AT_MOST: Duration = Duration::from_secs(2);
 
-/// What the broker says when earlier pulls are to get all that is there.
-const REQUESTS_PENDING: &str = "Requests Pending";
+/// How long nothing may come before a draining worker stops to listen.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// The longest time the loop sleeps without looking around.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
@@ -42,7 +43,7 @@ pub(crate) struct Puller {
     pub(crate) last_pull_ms: Arc<AtomicU64>,
     pulls: Pulls,
     inbox: String,
-    held: Vec<VecDeque<Delivery>>,
+    held: Vec<VecDeque<Box<Delivery>>>,
 }
 
 impl Puller {
@@ -55,7 +56,7 @@ impl Puller {
     ) -> Self {
         let lanes = binding.consumers.iter().map(|(lane, _)| *lane).collect();
         Self {
-            pulls: Pulls::new(lanes, binding.capped),
+            pulls: Pulls::new(lanes, binding.manner),
             inbox: executor.broker.client().new_inbox(),
             held: SessionLane::ALL.iter().map(|_| VecDeque::new()).collect(),
             executor,
@@ -140,8 +141,9 @@ impl Puller {
             return;
         };
         let executor = Arc::clone(&self.executor);
-        self.running
-            .spawn(async move { executor.run(delivery, slot).await });
+        // Boxed, because the runtime moves a future several times before and after it runs.
+        let run = Box::pin(async move { executor.run(delivery, slot).await });
+        self.running.spawn(run);
     }
 
     fn hand_back(&mut self, lane: SessionLane) {
@@ -177,15 +179,7 @@ impl Puller {
         let broker: &Broker = &self.executor.broker;
         let call = format!("CONSUMER.MSG.NEXT.{}.{consumer}", self.binding.stream);
         let reply = format!("{}.{}.{}", self.inbox, pull.lane.id(), pull.id);
-        let body = match pull.wait {
-            None => json!({ "batch": pull.batch, "no_wait": true }),
-            Some(wait) => json!({
-                "batch": pull.batch,
-                "expires": wait.expires.as_nanos(),
-                "idle_heartbeat": wait.heartbeat.unwrap_or_default().as_nanos(),
-            }),
-        };
-        let body = Bytes::from(body.to_string());
+        let body = Bytes::from(body(pull, self.binding.turn, broker.names().pool_group()));
         self.client()
             .publish_with_reply(broker.api_subject(&call), reply, body)
             .await
@@ -200,7 +194,7 @@ impl Puller {
         match Delivery::read(&self.executor.broker, message) {
             Some(delivery) => {
                 let lane = delivery.stored.address.lane;
-                self.pulls.arrived(lane);
+                self.pulls.arrived(lane, Instant::now());
                 self.held[lane.index()].push_back(delivery);
             }
             None => tracing::warn!("a message that is no task came to the inbox of pulls"),
@@ -216,7 +210,6 @@ impl Puller {
         };
         let status = match status.as_u16() {
             100 => Status::Heartbeat,
-            408 if message.description.as_deref() == Some(REQUESTS_PENDING) => Status::Crowded,
             404 | 408 => Status::Empty,
             code => {
                 let reason = message.description.as_deref().unwrap_or_default();
@@ -238,9 +231,16 @@ impl Puller {
     }
 
     /// Ends the pulls at the broker and gives back what they brought. The inbox is drained, not
-    /// dropped: what the broker sent before it heard of the end has cost a delivery.
+    /// dropped: what the broker sent before it heard of the end has cost a delivery. And what it is
+    /// about to send at the moment it hears of it is lost for a lease, so pulls that something
+    /// waits for are filled first: that takes milliseconds.
     async fn give_back(mut self, mut inbox: Subscriber) {
         let rest = async {
+            while self.pulls.any_wait()
+                && let Ok(Some(message)) = tokio::time::timeout(QUIET, inbox.next()).await
+            {
+                self.on_message(message);
+            }
             if inbox.drain().await.is_ok() {
                 while let Some(message) = inbox.next().await {
                     self.on_message(message);
@@ -254,4 +254,21 @@ impl Puller {
                 .spawn(async move { executor.return_unstarted(&delivery).await });
         }
     }
+}
+
+/// What a pull says to the broker.
+fn body(pull: Pull, turn: Option<Turn>, group: &str) -> String {
+    let mut body = Map::from_iter([("batch".to_owned(), json!(pull.batch))]);
+    match pull.wait {
+        None => drop(body.insert("no_wait".to_owned(), json!(true))),
+        Some(wait) => {
+            let heartbeat = wait.heartbeat.unwrap_or_default();
+            body.insert("expires".to_owned(), json!(wait.expires.as_nanos()));
+            body.insert("idle_heartbeat".to_owned(), json!(heartbeat.as_nanos()));
+        }
+    }
+    if let Some(turn) = turn {
+        turn.tell(group, &mut body);
+    }
+    Value::Object(body).to_string()
 }

@@ -13,6 +13,12 @@
 //! An own lane has a cap on unacknowledged tasks, and a sweep of a saturated consumer is never
 //! answered. There the waiting pull of one alone is used, and a message of a lower lane is held
 //! for [`SETTLE`], the time in which a higher lane would have answered.
+//!
+//! In a near-first pool the broker passes a worker over that has no waiting pull, even when it is
+//! the nearest and idle. There each lane's waiting pulls stand for all free slots, always: when a
+//! slot returns, a further pull is sent, and before they end, others take their place. So a
+//! surplus of as many tasks as the worker has slots can arrive for each lane, when another lane
+//! takes all slots at once.
 
 use std::time::{Duration, Instant};
 
@@ -24,16 +30,31 @@ const EXPIRES: Duration = Duration::from_secs(30);
 const HOT_EXPIRES: Duration = Duration::from_secs(1);
 /// How often the broker says that an armed pull still waits. A cut link gives no other sign.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(2);
+/// How long standing pulls wait. Not long, because they go on asking when another lane has taken
+/// all slots.
+const STANDING_EXPIRES: Duration = Duration::from_secs(10);
+/// How long before their end others take the place of standing pulls: more than a round trip, and
+/// than a busy machine lets a worker wait.
+const OVERLAP: Duration = Duration::from_secs(2);
 /// Silence after which an armed pull counts as lost.
 const DEAF_AFTER: Duration = Duration::from_millis(4_500);
 /// Silence after which a sweep counts as lost.
 const SWEEP_LOST_AFTER: Duration = Duration::from_secs(2);
 /// The wait after a refused or lost pull.
 const BACK_OFF: Duration = Duration::from_millis(500);
-/// The wait when the pulls of others are about to take all that is there.
-const CROWDED_FOR: Duration = Duration::from_millis(2);
 /// The time in which an own lane's pull is answered when there is something.
 const SETTLE: Duration = Duration::from_millis(5);
+
+/// How a worker asks its consumers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Manner {
+    /// A pool that serves whoever asks first, or helpers last: sweeps, then waiting pulls.
+    Shared,
+    /// A session's own lanes, with a cap each: waiting pulls alone.
+    Capped,
+    /// A near-first pool: sweeps, then waiting pulls for all free slots.
+    Standing,
+}
 
 /// A pull to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,10 +82,9 @@ pub(crate) struct Wait {
 pub(crate) enum Status {
     /// The pull still waits.
     Heartbeat,
-    /// There is nothing (more), or the pull's time is over.
+    /// There is nothing (more), what there is goes to earlier pulls of others, or the pull's time
+    /// is over.
     Empty,
-    /// There is something, and earlier pulls of others are to get it.
-    Crowded,
     /// The broker cannot serve it now: try again a little later.
     Refused,
 }
@@ -83,13 +103,18 @@ enum State {
     },
     /// Asked and empty a moment ago.
     Empty,
-    /// A pull waits at the broker, for so many tasks.
+    /// A pull waits at the broker, for so many tasks; a standing lane may have several.
     Armed {
+        /// The oldest of them.
+        first: u64,
+        /// The newest.
         id: u64,
         left: usize,
         since: Instant,
         /// When the broker is to have said something again.
         due: Instant,
+        /// When standing pulls end, all of them.
+        until: Option<Instant>,
     },
 }
 
@@ -97,8 +122,7 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct Pulls {
     lanes: Vec<(SessionLane, State)>,
-    /// Whether the lanes are a session's own, with a cap each.
-    capped: bool,
+    manner: Manner,
     /// The lane that brought the last task.
     hot: Option<SessionLane>,
     next_id: u64,
@@ -106,7 +130,7 @@ pub(crate) struct Pulls {
 
 impl Pulls {
     /// For `lanes`, in any order.
-    pub(crate) fn new(mut lanes: Vec<SessionLane>, capped: bool) -> Self {
+    pub(crate) fn new(mut lanes: Vec<SessionLane>, manner: Manner) -> Self {
         lanes.sort_unstable();
         lanes.dedup();
         let lanes = lanes
@@ -115,7 +139,7 @@ impl Pulls {
             .collect();
         Self {
             lanes,
-            capped,
+            manner,
             hot: None,
             next_id: 0,
         }
@@ -125,7 +149,7 @@ impl Pulls {
     /// returned counts as sent.
     pub(crate) fn plan(&mut self, now: Instant, free: impl Fn(SessionLane) -> usize) -> Vec<Pull> {
         self.expire(now);
-        let mut pulls = Vec::new();
+        let mut pulls = self.stand(now, &free);
         for index in 0..self.lanes.len() {
             let (lane, state) = self.lanes[index];
             let room = free(lane);
@@ -137,7 +161,9 @@ impl Pulls {
                 continue;
             }
             match state {
-                State::Unknown if self.capped => pulls.push(self.arm(index, 1, now)),
+                State::Unknown if self.manner == Manner::Capped => {
+                    pulls.push(self.arm(index, 1, now));
+                }
                 State::Unknown => {
                     let batch = self.unclaimed(index, room);
                     pulls.push(self.sweep(index, batch, now));
@@ -152,17 +178,56 @@ impl Pulls {
             let (lane, state) = self.lanes[index];
             let room = free(lane);
             if state == State::Empty && room > 0 {
-                let hot = self.hot == Some(lane) && !self.capped;
-                let batch = if hot { self.unclaimed(index, room) } else { 1 };
+                let batch = self.waiting_batch(index, room);
                 pulls.push(self.arm(index, batch, now));
             }
         }
         pulls
     }
 
+    /// Keeps the standing pulls of a lane at the number of its free slots.
+    fn stand(&mut self, now: Instant, free: impl Fn(SessionLane) -> usize) -> Vec<Pull> {
+        let mut pulls = Vec::new();
+        for index in 0..self.lanes.len() {
+            let (lane, state) = self.lanes[index];
+            let State::Armed {
+                left,
+                until: Some(until),
+                ..
+            } = state
+            else {
+                continue;
+            };
+            let room = free(lane);
+            let ending = now + OVERLAP >= until;
+            if ending {
+                self.lanes[index].1 = State::Unknown;
+            }
+            if ending && room > 0 {
+                pulls.push(self.arm(index, room, now));
+            } else if !ending && left < room {
+                pulls.push(self.arm(index, room - left, now));
+            }
+        }
+        pulls
+    }
+
+    /// How many tasks a waiting pull asks for.
+    fn waiting_batch(&self, index: usize, room: usize) -> usize {
+        let hot = self.hot == Some(self.lanes[index].0);
+        match self.manner {
+            Manner::Shared if !hot => 1,
+            Manner::Capped => 1,
+            Manner::Shared | Manner::Standing => self.unclaimed(index, room),
+        }
+    }
+
     /// How many of `room` free slots a pull may ask for: those that no armed pull of another lane
-    /// may fill. One in any case.
+    /// may fill. One in any case. Where pulls stand for all slots, each lane asks for all.
     fn unclaimed(&self, index: usize, room: usize) -> usize {
+        if self.manner == Manner::Standing {
+            return room;
+        }
         let others = self.lanes.iter().enumerate().filter(|(i, _)| *i != index);
         let claimed: usize = others
             .map(|(_, (_, state))| match state {
@@ -180,20 +245,36 @@ impl Pulls {
         above
             .map(|(_, state)| match state {
                 State::Sweeping { .. } => None,
-                State::Armed { since, .. } if self.capped => Some(*since + SETTLE),
+                State::Armed { since, .. } if self.manner == Manner::Capped => {
+                    Some(*since + SETTLE)
+                }
                 _ => Some(now),
             })
             .try_fold(now, |latest, at| at.map(|at| latest.max(at)))
     }
 
+    /// Whether a pull may bring something yet.
+    pub(crate) fn any_wait(&self) -> bool {
+        let waits = |state: &State| matches!(state, State::Sweeping { .. } | State::Armed { .. });
+        self.lanes.iter().any(|(_, state)| waits(state))
+    }
+
     /// A task of `lane` arrived.
-    pub(crate) fn arrived(&mut self, lane: SessionLane) {
+    pub(crate) fn arrived(&mut self, lane: SessionLane, now: Instant) {
         self.hot = Some(lane);
+        let standing = self.manner == Manner::Standing;
         let Some(state) = self.state(lane) else {
             return;
         };
         match state {
-            State::Sweeping { left, .. } | State::Armed { left, .. } if *left > 1 => *left -= 1,
+            State::Sweeping { left, .. } if *left > 1 => *left -= 1,
+            State::Armed { left, due, .. } if *left > 1 => {
+                *left -= 1;
+                // The broker counts a task as a sign of life and puts its heartbeat off.
+                if standing {
+                    *due = now + DEAF_AFTER;
+                }
+            }
             State::Sweeping { .. } | State::Armed { .. } | State::Empty => *state = State::Unknown,
             State::Unknown | State::BackOff(_) => {}
         }
@@ -201,13 +282,15 @@ impl Pulls {
 
     /// The broker said something of pull `id` of `lane`.
     pub(crate) fn status(&mut self, lane: SessionLane, id: u64, status: Status, now: Instant) {
-        let capped = self.capped;
+        let capped = self.manner == Manner::Capped;
         let Some(state) = self.state(lane) else {
             return;
         };
         match *state {
-            State::Sweeping { id: current, .. } | State::Armed { id: current, .. }
-                if current == id => {}
+            State::Sweeping { id: current, .. } if current == id => {}
+            State::Armed {
+                first, id: newest, ..
+            } if (first..=newest).contains(&id) => {}
             _ => return,
         }
         match (status, &mut *state) {
@@ -223,7 +306,6 @@ impl Pulls {
                 }
             }
             (Status::Empty, _) => *state = State::Empty,
-            (Status::Crowded, _) => *state = State::BackOff(now + CROWDED_FOR),
             (Status::Refused, _) => *state = State::BackOff(now + BACK_OFF),
         }
     }
@@ -240,7 +322,10 @@ impl Pulls {
         let at = self.lanes.iter().filter_map(|(_, state)| match state {
             State::BackOff(until) => Some(*until),
             State::Sweeping { since, .. } => Some(*since + SWEEP_LOST_AFTER),
-            State::Armed { due, .. } => Some(*due),
+            State::Armed { due, until, .. } => {
+                let ending = until.map_or(*due, |until| until - OVERLAP);
+                Some(ending.min(*due))
+            }
             State::Unknown | State::Empty => None,
         });
         at.min()
@@ -286,27 +371,37 @@ impl Pulls {
         }
     }
 
+    /// Leaves a pull at the broker, beside the standing ones that wait there already, and not for
+    /// longer than they.
     fn arm(&mut self, index: usize, batch: usize, now: Instant) -> Pull {
         self.next_id += 1;
         let id = self.next_id;
-        let (wait, silence) = if batch > 1 {
-            let wait = Wait {
-                expires: HOT_EXPIRES,
-                heartbeat: None,
-            };
-            (wait, HOT_EXPIRES + SWEEP_LOST_AFTER)
-        } else {
-            let wait = Wait {
-                expires: EXPIRES,
-                heartbeat: Some(HEARTBEAT),
-            };
-            (wait, DEAF_AFTER)
+        let (first, waiting, beside) = match self.lanes[index].1 {
+            State::Armed {
+                first, left, until, ..
+            } => (first, left, until),
+            _ => (id, 0, None),
+        };
+        let standing = self.manner == Manner::Standing;
+        let until = standing.then(|| beside.unwrap_or(now + STANDING_EXPIRES));
+        let (wait, silence) = match until {
+            Some(until) => (standing_for(until - now), DEAF_AFTER),
+            None if batch > 1 => {
+                let (expires, heartbeat) = (HOT_EXPIRES, None);
+                (Wait { expires, heartbeat }, HOT_EXPIRES + SWEEP_LOST_AFTER)
+            }
+            None => {
+                let (expires, heartbeat) = (EXPIRES, Some(HEARTBEAT));
+                (Wait { expires, heartbeat }, DEAF_AFTER)
+            }
         };
         self.lanes[index].1 = State::Armed {
+            first,
             id,
-            left: batch,
+            left: waiting + batch,
             since: now,
             due: now + silence,
+            until,
         };
         Pull {
             lane: self.lanes[index].0,
@@ -315,6 +410,12 @@ impl Pulls {
             wait: Some(wait),
         }
     }
+}
+
+/// The broker refuses heartbeats in a pull that is shorter than two of them.
+fn standing_for(expires: Duration) -> Wait {
+    let heartbeat = (expires >= HEARTBEAT * 2).then_some(HEARTBEAT);
+    Wait { expires, heartbeat }
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use a3s_shared::protocol::ToolInfo;
+
 use crate::tool::Tool;
 
 /// The tools a worker has.
@@ -32,6 +34,16 @@ impl Registry {
     /// Removes every tool that `keep` does not name.
     pub fn retain(&mut self, keep: &[String]) {
         self.tools.retain(|name, _| keep.contains(name));
+    }
+
+    /// What is said of the tools, by name; those of which nothing is said are left out.
+    #[must_use]
+    pub fn infos(&self) -> BTreeMap<String, ToolInfo> {
+        let infos = self
+            .tools
+            .iter()
+            .map(|(name, tool)| (name.clone(), tool.info()));
+        infos.filter(|(_, info)| !info.is_silent()).collect()
     }
 
     /// The names, in order.

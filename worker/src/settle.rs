@@ -70,11 +70,11 @@ impl Executor {
         match settlement {
             Settlement::Withhold => return Ok(()),
             Settlement::Acknowledge => {}
-            Settlement::Answer(result) => self.store(job, result.clone()).await?,
+            Settlement::Answer(result) => self.store(delivery, job, result.clone()).await?,
             Settlement::Bury(error) => {
                 Box::pin(self.broker.bury(&letter(delivery, job, error))).await?;
                 self.steps.at(Step::Buried, &job.task.task_id);
-                self.store(job, answers::given_up(error)).await?;
+                self.store(delivery, job, answers::given_up(error)).await?;
             }
             Settlement::Again { error, delay } => {
                 Box::pin(self.note_attempt(job, error)).await?;
@@ -94,7 +94,12 @@ impl Executor {
         Ok(())
     }
 
-    async fn store(&self, job: &Job, result: ToolResult) -> Result<(), BrokerError> {
+    async fn store(
+        &self,
+        delivery: &Delivery,
+        job: &Job,
+        result: ToolResult,
+    ) -> Result<(), BrokerError> {
         let mut subject = Subject::of(&job.task, &self.worker_id);
         subject.attempt = job.attempt;
         subject.started_at_ms = job.started_at_ms;
@@ -102,7 +107,9 @@ impl Executor {
             subject.duration_ms = clock::now_ms().saturating_sub(job.started_at_ms);
         }
         let result = subject.result(result);
-        match self.broker.publish_result(&result, job.encoding).await? {
+        let task = self.signature_of(delivery);
+        let answer = self.broker.publish_answer(&result, job.encoding, task);
+        match answer.await? {
             Stored::First => {
                 self.done.fetch_add(1, Ordering::Relaxed);
                 self.tell_end(&job.task, &result);
@@ -112,6 +119,12 @@ impl Executor {
             }
         }
         Ok(())
+    }
+
+    /// The signature of a task's message, which a signed result names.
+    fn signature_of<'d>(&self, delivery: &'d Delivery) -> Option<&'d str> {
+        let signs = self.broker.signatures().key.is_some();
+        signs.then(|| delivery.stored.signature()).flatten()
     }
 
     async fn note_attempt(&self, job: &mut Job, error: &str) -> Result<(), BrokerError> {
@@ -220,7 +233,8 @@ impl Executor {
         let result = subject.result(answers::given_up(&error));
         let stored = async {
             self.broker.bury(&letter).await?;
-            self.broker.publish_result(&result, encoding).await
+            let task = self.signature_of(delivery);
+            self.broker.publish_answer(&result, encoding, task).await
         };
         match stored.await {
             Ok(_) => {

@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use a3s_shared::protocol::{ErrorKind, ExternalTask};
+use a3s_shared::protocol::{ErrorKind, ExternalTask, ToolInfo};
 use serde_json::Value;
 
 use crate::context::ToolContext;
@@ -15,12 +15,29 @@ pub trait Tool: Send + Sync + 'static {
     /// The command type whose tasks this tool runs, for example `read`.
     fn name(&self) -> &str;
 
+    /// What is said of it to agents that may call it. Default: nothing.
+    fn info(&self) -> ToolInfo {
+        ToolInfo::default()
+    }
+
+    /// Whether it starts programs, or writes in any other way than through the workspace it is
+    /// given. Such a tool gets a copy of a tree that a task names, in any lane. Default: yes.
+    fn starts_programs(&self) -> bool {
+        true
+    }
+
     /// Runs one task.
     ///
     /// The future must not block its thread (use `tokio::task::spawn_blocking`). When
     /// [`ToolContext::stopped`] resolves, the tool ends what it started and answers what it has,
     /// at once: it is dropped [`STOP_GRACE`] later.
     async fn run(&self, task: &ExternalTask, context: &ToolContext) -> Verdict;
+
+    /// Whether it holds what it runs to the policy's output limit by itself, byte by byte.
+    /// Default: no, its result is measured when it answers.
+    fn counts_output(&self) -> bool {
+        false
+    }
 }
 
 /// How long a tool may take to answer after it was told to stop.

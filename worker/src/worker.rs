@@ -1,10 +1,13 @@
 //! A worker's life: it binds to its lanes, serves, drains, and says goodbye.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use a3s_shared::broker::{Broker, BrokerError};
-use a3s_shared::protocol::{InvalidToken, Presence, Serves, SessionLane, clock};
+use a3s_shared::broker::{Broker, BrokerError, Signatures};
+use a3s_shared::protocol::{
+    InvalidToken, Presence, Serves, SessionLane, ToolInfo, clock, tool_digest,
+};
 use a3s_shared::runtime::{Connection, Shutdown, offset};
 use tokio::sync::watch;
 use tokio::time::{Duration, timeout};
@@ -12,13 +15,17 @@ use tokio_util::task::TaskTracker;
 
 use crate::binding::Binding;
 use crate::cancels::Cancels;
+use crate::checkout::Checkouts;
 use crate::config::{ConfigError, WorkerConfig};
 use crate::executor::Executor;
 use crate::presence::{self, Vitals};
 use crate::progress::ProgressPump;
 use crate::puller::Puller;
 use crate::registry::Registry;
+use crate::rights;
 use crate::slots::Slots;
+use crate::trust::Trust;
+use crate::turn::Turn;
 use crate::workspace::Workspace;
 
 /// What is left to a stopped worker for its last words to the broker.
@@ -48,15 +55,53 @@ pub enum WorkerError {
         /// Its pool.
         pool: String,
     },
+    /// The pool serves its workers in another way than this one asks for.
+    #[error(
+        "pool {pool} has the policy {found}, and this worker needs {wanted}: start it with \
+         {option}, or change the pool for all its workers: \
+         a3s-coordinator pool {pool} --policy {wanted}"
+    )]
+    PoolPolicy {
+        /// The pool.
+        pool: String,
+        /// Its policy.
+        found: &'static str,
+        /// The one that the worker's options need.
+        wanted: &'static str,
+        /// What a worker says that fits the pool.
+        option: &'static str,
+    },
+    /// The pool serves whoever asks first, and this worker could not change that.
+    #[error(
+        "pool {pool} is to have the policy {wanted}, and this worker could not set it ({source}); \
+         somebody who may: a3s-coordinator pool {pool} --policy {wanted}"
+    )]
+    PolicyNotSet {
+        /// The pool.
+        pool: String,
+        /// The one that the worker's options need.
+        wanted: &'static str,
+        /// What the broker said.
+        source: BrokerError,
+    },
     /// The connection was lost before the worker was ready.
     #[error("cannot listen for tasks: {0}")]
     Listen(#[from] async_nats::SubscribeError),
+}
+
+impl WorkerError {
+    /// Whether the broker did not permit something that the worker needs.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        matches!(self, Self::Broker(error) if error.is_denied())
+    }
 }
 
 /// A worker that is ready to pull.
 pub struct Worker {
     broker: Broker,
     fixed: Presence,
+    tools: BTreeMap<String, ToolInfo>,
     vitals: Vitals,
     executor: Arc<Executor>,
     puller: Puller,
@@ -79,16 +124,23 @@ impl Worker {
         registry: Registry,
     ) -> Result<Self, WorkerError> {
         config.check()?;
-        let workspace =
-            Workspace::open(&config.workspace).map_err(|source| ConfigError::Workspace {
-                path: config.workspace.clone(),
-                source,
-            })?;
+        let workspace = config.sandbox.workspace(&config.workspace);
+        let workspace = workspace.map_err(|source| ConfigError::Workspace {
+            path: config.workspace.clone(),
+            source,
+        })?;
+        let tools = allowed_tools(&config, &registry)?;
         let client = connection.client.clone();
-        let broker = Broker::new(client, connection.js_domain.as_deref(), &connection.prefix)?;
+        let domain = connection.js_domain.as_deref();
+        let denials = connection.denials();
+        let broker = Broker::heeding(denials, client, domain, &connection.prefix)?;
+        let broker = broker.with_signatures(Signatures {
+            key: config.signing_key.clone(),
+            trust: None,
+        });
         let binding = Binding::find(&broker, &config).await?;
-        let api = connection.js_api_prefix();
-        offset::measure(broker.client(), &api, &binding.stream).await;
+        rights::check(&broker, &config, &binding).await?;
+        offset::measure_by(broker.client(), &binding.question(&broker)).await;
 
         let (draining, drain_seen) = watch::channel(false);
         let (stop_now, stop_seen) = watch::channel(false);
@@ -99,13 +151,20 @@ impl Worker {
             ),
             last_pull_ms: Arc::new(AtomicU64::new(0)),
             done: Arc::new(AtomicU64::new(0)),
+            refused: Arc::new(AtomicU64::new(0)),
             draining: drain_seen,
         };
         let session = match &config.serves {
             Serves::Session(session) => Some(session.clone()),
             Serves::Pool(_) => None,
         };
-        let fixed = describe(&config, &registry, &workspace);
+        let mut infos = registry.infos();
+        infos.retain(|name, _| tools.contains(name));
+        let fixed = Presence {
+            tool_digest: tool_digest(&infos),
+            ..describe(&config, tools, &workspace)
+        };
+        let trust = config.trust.clone();
         let executor = Arc::new(Executor {
             cancels: Cancels::follow(&broker, session).await?,
             progress: ProgressPump::start(&broker),
@@ -113,10 +172,14 @@ impl Worker {
             worker_id: config.worker_id.clone(),
             registry,
             workspace: Arc::new(workspace),
+            sandbox: Arc::clone(&config.sandbox),
+            checkouts: Checkouts::new(broker.clone(), config.cache_dir.clone(), config.cache_size)
+                .allowing(config.sandbox.policy().paths.clone()),
             ack_wait: binding.ack_wait,
             stop_now: stop_seen,
             done: Arc::clone(&vitals.done),
             steps: config.steps.clone(),
+            trust: trust.map(|list| Trust::new(list, Arc::clone(&vitals.refused))),
         });
         let running = TaskTracker::new();
         let puller = Puller::new(
@@ -132,6 +195,7 @@ impl Worker {
         Ok(Self {
             broker,
             fixed,
+            tools: infos,
             vitals,
             executor,
             puller,
@@ -162,6 +226,7 @@ impl Worker {
         let service = tokio::spawn(presence::serve(
             broker.clone(),
             self.fixed.clone(),
+            self.tools,
             self.vitals.clone(),
         ));
 
@@ -187,7 +252,19 @@ impl Worker {
     }
 }
 
-fn describe(config: &WorkerConfig, registry: &Registry, workspace: &Workspace) -> Presence {
+/// The tools that the policy allows.
+fn allowed_tools(config: &WorkerConfig, registry: &Registry) -> Result<Vec<String>, ConfigError> {
+    let policy = config.sandbox.policy();
+    let known = registry.names();
+    let unknown = policy.tools.iter().flatten().find(|t| !known.contains(*t));
+    if let Some(tool) = unknown.cloned() {
+        return Err(ConfigError::NoSuchTool { tool, known });
+    }
+    let allowed = known.into_iter().filter(|t| policy.allow_tool(t).is_ok());
+    Ok(allowed.collect())
+}
+
+fn describe(config: &WorkerConfig, tools: Vec<String>, workspace: &Workspace) -> Presence {
     Presence {
         worker_id: config.worker_id.clone(),
         host: hostname::get()
@@ -198,15 +275,29 @@ fn describe(config: &WorkerConfig, registry: &Registry, workspace: &Workspace) -
         runtime: "rust".to_owned(),
         serves: config.serves.clone(),
         lanes: config.lanes.clone(),
-        tools: registry.names(),
+        tools,
+        tool_digest: None,
         slots: config.concurrency,
         busy: 0,
         done: 0,
         workspace: workspace.root().display().to_string(),
-        labels: config.labels.clone(),
+        labels: labels(config),
+        sandbox: Some(config.sandbox.level().to_string()),
         started_at_ms: clock::now_ms(),
         last_pull_ms: 0,
         seen_at_ms: clock::now_ms(),
         draining: false,
+        refused: 0,
     }
+}
+
+/// What its owner says of the worker, and what it was told of its turn.
+fn labels(config: &WorkerConfig) -> BTreeMap<String, String> {
+    let mut labels = config.labels.clone();
+    match config.turn {
+        Turn::Any => None,
+        Turn::Distance(distance) => labels.insert("distance".to_owned(), distance.to_string()),
+        Turn::HelpWhen(waiting) => labels.insert("help-when".to_owned(), waiting.to_string()),
+    };
+    labels
 }

@@ -14,6 +14,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, FileType, Metadata, OpenOptions, OpenOptionsExt};
 
+use crate::policy::{Paths, Refusal, Rule};
+use crate::reach::Reach;
+
 /// A directory; every path of a task is inside it.
 #[derive(Debug)]
 pub struct Workspace {
@@ -22,6 +25,10 @@ pub struct Workspace {
     /// Without symbolic links.
     root: PathBuf,
     dir: Dir,
+    readable: Reach,
+    writable: Reach,
+    /// Others see it too, so nothing in it is written.
+    read_only: bool,
 }
 
 /// A path below a workspace's root that does not leave it by its spelling. Whether it leaves by
@@ -80,6 +87,9 @@ pub enum PathError {
         /// What it is, with its article.
         kind: &'static str,
     },
+    /// It is inside, and the worker's policy does not allow it.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
 }
 
 impl Workspace {
@@ -93,7 +103,32 @@ impl Workspace {
             named: std::path::absolute(root)?,
             dir: Dir::open_ambient_dir(&canonical, ambient_authority())?,
             root: canonical,
+            readable: Reach::whole(Rule::PathsRead),
+            writable: Reach::whole(Rule::PathsWrite),
+            read_only: false,
         })
+    }
+
+    /// Opens `root`, and refuses to write in it.
+    ///
+    /// # Errors
+    /// As [`Workspace::open`].
+    pub fn open_read_only(root: &Path) -> io::Result<Self> {
+        Ok(Self {
+            read_only: true,
+            ..Self::open(root)?
+        })
+    }
+
+    /// The same workspace, of which only what `paths` allows can be used.
+    ///
+    /// # Errors
+    /// When one of the roots inside is there and cannot be opened as a directory.
+    pub fn allowing(mut self, paths: &Paths) -> io::Result<Self> {
+        let (readable, writable) = (paths.readable(&self.root), paths.writable(&self.root));
+        self.readable = Reach::open(Rule::PathsRead, &self.dir, readable)?;
+        self.writable = Reach::open(Rule::PathsWrite, &self.dir, writable)?;
+        Ok(self)
     }
 
     /// Its absolute path.
@@ -137,7 +172,8 @@ impl Workspace {
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let mut options = OpenOptions::new();
         options.read(true).custom_flags(nonblocking);
-        let file = self.dir.open_with(&path.relative, &options);
+        let (dir, relative) = self.place(path, &self.readable)?;
+        let file = dir.open_with(&relative, &options);
         let file = file.map_err(|e| self.error(path, e))?.into_std();
         let kind = file
             .metadata()
@@ -162,39 +198,16 @@ impl Workspace {
     /// are kept.
     ///
     /// # Errors
-    /// When it is outside, a directory, read-only, or the system refuses.
+    /// When it is outside, a directory, read-only, or the system refuses; always where the whole
+    /// workspace is read-only.
     pub fn write(&self, path: &RelPath, content: &[u8]) -> Result<(), PathError> {
-        self.replace(path, content).map_err(|e| self.error(path, e))
-    }
-
-    fn replace(&self, path: &RelPath, content: &[u8]) -> io::Result<()> {
-        let target = match self.dir.canonicalize(&path.relative) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => path.relative.clone(),
-            found => found?,
-        };
-        let old = self.dir.metadata(&target).ok();
-        if old.as_ref().is_some_and(|m| m.permissions().readonly()) {
-            return Err(io::Error::new(
-                io::ErrorKind::PermissionDenied,
-                "is read-only",
-            ));
+        if self.read_only {
+            let text = "the workspace is read-only: submit what writes to the execute lane";
+            let error = io::Error::new(io::ErrorKind::PermissionDenied, text);
+            return Err(self.error(path, error));
         }
-        if let Some(parent) = target.parent().filter(|p| !p.as_os_str().is_empty()) {
-            self.dir.create_dir_all(parent)?;
-        }
-        let temporary = temporary_beside(&target);
-        let moved = self
-            .fill(&temporary, content, old.as_ref())
-            .and_then(|()| self.dir.rename(&temporary, &self.dir, &target));
-        if moved.is_err() {
-            let _ = self.dir.remove_file(&temporary);
-        }
-        moved
-    }
-
-    fn fill(&self, file: &Path, content: &[u8], like: Option<&Metadata>) -> io::Result<()> {
-        self.dir.write(file, content)?;
-        like.map_or(Ok(()), |m| self.dir.set_permissions(file, m.permissions()))
+        let (dir, relative) = self.place(path, &self.writable)?;
+        replace(dir, &relative, content).map_err(|e| self.error(path, e))
     }
 
     /// What stands in a directory, sorted by name.
@@ -202,8 +215,9 @@ impl Workspace {
     /// # Errors
     /// When it is missing, no directory, or outside.
     pub fn read_dir(&self, path: &RelPath) -> Result<Vec<Entry>, PathError> {
+        let (dir, relative) = self.place(path, &self.readable)?;
         let list = || -> io::Result<Vec<Entry>> {
-            let entries = self.dir.read_dir(&path.relative)?;
+            let entries = dir.read_dir(&relative)?;
             entries.map(|e| e.and_then(|e| entry(&e))).collect()
         };
         let mut entries = list().map_err(|e| self.error(path, e))?;
@@ -219,7 +233,21 @@ impl Workspace {
     pub fn real_path(&self, path: &RelPath) -> Result<PathBuf, PathError> {
         let inside = self.dir.canonicalize(&path.relative);
         let inside = inside.map_err(|e| self.error(path, e))?;
+        if !self.readable.covers(&inside) {
+            return Err(refused(path, &self.readable));
+        }
         Ok(self.root.join(inside).components().collect())
+    }
+
+    /// Where an operation within `reach` begins.
+    fn place<'a>(
+        &'a self,
+        path: &RelPath,
+        reach: &'a Reach,
+    ) -> Result<(&'a Dir, PathBuf), PathError> {
+        let place = reach.place(&self.dir, &path.relative);
+        let place = place.map_err(|e| self.error(path, e))?;
+        place.ok_or_else(|| refused(path, reach))
     }
 
     fn error(&self, path: &RelPath, source: io::Error) -> PathError {
@@ -241,6 +269,40 @@ impl Workspace {
             root: self.root.clone(),
         }
     }
+}
+
+fn refused(path: &RelPath, reach: &Reach) -> PathError {
+    let why = format!("{:?} is not below {}", path.shown, reach.told());
+    Refusal::new(reach.rule, why).into()
+}
+
+fn replace(dir: &Dir, path: &Path, content: &[u8]) -> io::Result<()> {
+    let target = match dir.canonicalize(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => path.to_owned(),
+        found => found?,
+    };
+    let old = dir.metadata(&target).ok();
+    if old.as_ref().is_some_and(|m| m.permissions().readonly()) {
+        return Err(io::Error::new(
+            io::ErrorKind::PermissionDenied,
+            "is read-only",
+        ));
+    }
+    if let Some(parent) = target.parent().filter(|p| !p.as_os_str().is_empty()) {
+        dir.create_dir_all(parent)?;
+    }
+    let temporary = temporary_beside(&target);
+    let moved = fill(dir, &temporary, content, old.as_ref())
+        .and_then(|()| dir.rename(&temporary, dir, &target));
+    if moved.is_err() {
+        let _ = dir.remove_file(&temporary);
+    }
+    moved
+}
+
+fn fill(dir: &Dir, file: &Path, content: &[u8], like: Option<&Metadata>) -> io::Result<()> {
+    dir.write(file, content)?;
+    like.map_or(Ok(()), |m| dir.set_permissions(file, m.permissions()))
 }
 
 /// Whether no prefix of `path` is above its start.

@@ -4,6 +4,7 @@ mod support;
 
 use std::time::Duration;
 
+use a3s_shared::broker::{Replayed, Replays};
 use a3s_shared::protocol::{Outcome, RetryPolicy, SessionLane};
 use futures::StreamExt;
 use support::supervisor::Supervised;
@@ -107,8 +108,10 @@ async fn what_is_never_acknowledged_is_buried_and_can_be_replayed(rig: Rig) {
     }
 
     std::fs::remove_file(rig.workspace().join(CRUEL)).expect("it was there");
+    let mut replays = Replays::new(&rig.broker);
     for letter in &letters {
-        rig.broker.replay(letter).await.expect("it is replayed");
+        let replayed = replays.replay(letter).await;
+        assert_eq!(replayed.expect("it is replayed"), Replayed::Now);
     }
     let results = workers.until_stored(&rig, ids.len() as u64, LONG).await;
     let done = results.iter().filter(|r| r.outcome() == Outcome::Completed);

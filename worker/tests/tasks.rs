@@ -5,7 +5,7 @@ mod support;
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use a3s_shared::broker::{Broker, Settings};
+use a3s_shared::broker::{Broker, Replays, Settings};
 use a3s_shared::protocol::{
     CancelMarker, Encoding, ErrorKind, EventKind, Outcome, RetryPolicy, RetryStrategy, Route,
     SessionLane, TaskResult, clock,
@@ -339,7 +339,10 @@ async fn a_task_that_always_asks_again_is_buried_with_its_history_and_can_be_rep
     assert!(letter.error.contains("still broken"), "{}", letter.error);
 
     std::fs::write(rig.workspace().join("fixed"), "").expect("the cause is mended");
-    rig.broker.replay(&letter).await.expect("it is replayed");
+    Replays::new(&rig.broker)
+        .replay(&letter)
+        .await
+        .expect("it is replayed");
     let result = rig.result(&id).await;
     assert_eq!((result.outcome(), result.attempt), (Outcome::Completed, 1));
     assert_eq!(

@@ -23,7 +23,8 @@ const DEFAULT_TIMEOUT_MS: u64 = 120_000;
 
 /// Runs a command with bash, or with sh where there is none, in the workspace's root.
 ///
-/// It may touch what the worker's user may: the jail holds the other tools, not a shell.
+/// It may touch what the worker's user may, unless there is a [sandbox](crate::sandbox): the
+/// workspace's jail holds the other tools, not a shell.
 #[derive(Debug, Default)]
 pub struct Bash {
     /// What the command may use.
@@ -49,7 +50,8 @@ impl Tool for Bash {
         };
         let timeout = input.timeout.unwrap_or(DEFAULT_TIMEOUT_MS);
         let own = Instant::now() + Duration::from_millis(timeout);
-        let mut command = process::command(shell(), task, context, self.limits);
+        let limits = self.limits.stricter(context.policy().limits.programs);
+        let mut command = process::command(shell(), task, context, limits);
         command.arg("-c").arg(&input.command);
         let job = Job {
             command,
@@ -58,9 +60,13 @@ impl Tool for Bash {
             stdout: Capped::default(),
         };
         match process::run(job, context).await {
-            Ok(ended) => verdict(ended, timeout, self.limits, context),
+            Ok(ended) => verdict(ended, timeout, limits, context),
             Err(e) => failed(format!("cannot start {}: {e}", shell().display())),
         }
+    }
+
+    fn counts_output(&self) -> bool {
+        true
     }
 }
 
@@ -80,14 +86,23 @@ fn verdict(ended: Ended, timeout: u64, limits: Limits, context: &ToolContext) ->
         End::TimedOut if context.deadline() <= Instant::now() => End::Stopped(StopReason::Deadline),
         end => end,
     };
-    let (error, error_kind) = explain(end, timeout);
+    let (error, error_kind) = match &ended.refusal {
+        Some(refusal) => (Some(refusal.to_string()), Some(ErrorKind::Refused)),
+        None => explain(end, timeout),
+    };
     let status = match end {
         End::Exited(status) => Some(status),
-        End::TimedOut | End::Stopped(_) => None,
+        End::TimedOut | End::Stopped(_) | End::Flooded => None,
     };
     let result = result(end, ended);
     let stderr = result["stderr"].as_str().unwrap_or_default();
-    let error = error.map(|error| limits.explain(error, status, stderr));
+    let error = error.map(|error| match (error_kind, status) {
+        (Some(ErrorKind::Refused), _) => error,
+        (_, None) => limits.explain(error, None, stderr),
+        (_, status) => context
+            .sandbox()
+            .explain(limits.explain(error, status, stderr), stderr),
+    });
     Verdict::Done(ToolResult {
         success: error.is_none(),
         result,
@@ -102,6 +117,10 @@ fn explain(end: End, timeout: u64) -> (Option<String>, Option<ErrorKind>) {
         End::Exited(status) => (complaint(status), None),
         End::TimedOut => (Some(format!("timed out after {timeout} ms")), None),
         End::Stopped(reason) => (Some(format!("killed: {reason}")), reason.error_kind()),
+        End::Flooded => (
+            Some("it printed too much".to_owned()),
+            Some(ErrorKind::Refused),
+        ),
     }
 }
 

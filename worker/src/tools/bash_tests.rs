@@ -240,7 +240,7 @@ async fn a_limit_on_memory_holds() {
         .await;
     let stderr = result["stderr"].as_str().expect("is text");
     assert!(stderr.contains("memory"), "{stderr}");
-    assert!(error.contains("64 MiB at most (--max-memory)"), "{error}");
+    assert!(error.contains("64 MiB at most (--max-memory"), "{error}");
 }
 
 #[tokio::test]

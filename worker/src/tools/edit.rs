@@ -6,7 +6,7 @@ use a3s_shared::protocol::ExternalTask;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::payload::{blocking, failed, parse};
+use super::payload::{Failure, blocking, failed, parse};
 use crate::context::ToolContext;
 use crate::tool::{Tool, Verdict};
 use crate::workspace::Workspace;
@@ -35,6 +35,10 @@ impl Tool for Edit {
         "edit"
     }
 
+    fn starts_programs(&self) -> bool {
+        false
+    }
+
     async fn run(&self, task: &ExternalTask, context: &ToolContext) -> Verdict {
         let input = match parse::<Input>(task, FIELDS) {
             Ok(input) if input.old_string.is_empty() => {
@@ -58,31 +62,32 @@ impl Tool for Edit {
 }
 
 /// How many pieces were replaced.
-fn edit(workspace: &Workspace, input: &Input) -> Result<usize, String> {
+fn edit(workspace: &Workspace, input: &Input) -> Result<usize, Failure> {
     let shown = &input.file_path;
-    let path = workspace.resolve(shown).map_err(|e| e.to_string())?;
-    let file = workspace.open_file(&path).map_err(|e| e.to_string())?;
+    let path = workspace.resolve(shown)?;
+    let file = workspace.open_file(&path)?;
     let mut text = String::new();
     let read = file.take(MAX_FILE + 1).read_to_string(&mut text);
     read.map_err(|e| format!("{shown}: {e}"))?;
     if text.len() as u64 > MAX_FILE {
-        return Err(format!("{shown} is over {MAX_FILE} bytes"));
+        return Err(format!("{shown} is over {MAX_FILE} bytes").into());
     }
     let found = text.matches(&input.old_string).count();
     match found {
-        0 => return Err(format!("old_string was found 0 times in {shown}")),
+        0 => return Err(format!("old_string was found 0 times in {shown}").into()),
         1 => {}
         _ if input.replace_all => {}
         _ => {
             return Err(format!(
                 "old_string was found {found} times in {shown}; give more of its surroundings, \
                  or set replace_all"
-            ));
+            )
+            .into());
         }
     }
     let edited = text.replace(&input.old_string, &input.new_string);
     let written = workspace.write(&path, edited.as_bytes());
-    written.map_err(|e| e.to_string()).map(|()| found)
+    Ok(written.map(|()| found)?)
 }
 
 #[cfg(test)]

@@ -37,6 +37,10 @@ impl Tool for Glob {
         "glob"
     }
 
+    fn starts_programs(&self) -> bool {
+        false
+    }
+
     async fn run(&self, task: &ExternalTask, context: &ToolContext) -> Verdict {
         let input = match parse::<Input>(task, FIELDS) {
             Ok(input) => input,

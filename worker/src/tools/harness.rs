@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use crate::context::{ShowOutput, Stop, StopReason, ToolContext};
+use crate::sandbox::Sandbox;
 use crate::tool::{Tool, ToolResult, Verdict};
 use crate::workspace::Workspace;
 
@@ -18,6 +19,8 @@ pub(super) struct Harness {
     directory: TempDir,
     workspace: Arc<Workspace>,
     stop: Stop,
+    /// Default: none.
+    pub(super) sandbox: Arc<Sandbox>,
     pub(super) output: Option<mpsc::Sender<Bytes>>,
     pub(super) timeout: Duration,
 }
@@ -30,6 +33,7 @@ impl Harness {
             directory,
             workspace: Arc::new(workspace),
             stop: Stop::default(),
+            sandbox: Arc::default(),
             output: None,
             timeout: Duration::from_secs(60),
         }
@@ -72,7 +76,8 @@ impl Harness {
             self.output.clone().map(|sender| -> ShowOutput {
                 Arc::new(move |chunk| drop(sender.try_send(chunk)))
             }),
-        );
+        )
+        .confined_by(Arc::clone(&self.sandbox));
         tool.run(&task, &context).await
     }
 

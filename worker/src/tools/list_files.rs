@@ -25,6 +25,10 @@ impl Tool for ListFiles {
         "list_files"
     }
 
+    fn starts_programs(&self) -> bool {
+        false
+    }
+
     async fn run(&self, task: &ExternalTask, context: &ToolContext) -> Verdict {
         let scope = match parse::<Scope>(task, FIELDS) {
             Ok(scope) => scope,

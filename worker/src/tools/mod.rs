@@ -1,6 +1,6 @@
 //! The built-in tools, one file each.
 //!
-//! * Files: [`read`], [`mod@write`], [`edit`], [`ls`].
+//! * Files: [`read`] (pictures: `image`), [`mod@write`], [`edit`], [`ls`].
 //! * Trees, as ripgrep sees them: [`grep`], [`glob`], [`list_files`], on the walk of [`walk`].
 //! * Processes: [`bash`], and [`program`], a tool in any language; both on [`process`].
 //! * Nothing: [`noop`], for measuring a deployment.
@@ -10,6 +10,7 @@ pub mod bash;
 pub mod edit;
 pub mod glob;
 pub mod grep;
+mod image;
 pub mod list_files;
 pub mod ls;
 pub mod noop;

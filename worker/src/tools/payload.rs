@@ -1,13 +1,13 @@
 //! Reads a task's payload into what a tool takes, and says what is wrong with it.
 
-use std::fmt::Display;
-
-use a3s_shared::protocol::ExternalTask;
+use a3s_shared::protocol::{ErrorKind, ExternalTask};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::walk::WalkError;
 use crate::context::StopReason;
 use crate::tool::{ToolResult, Verdict};
+use crate::workspace::PathError;
 
 /// The payload as the tool's input. A field that is null is one that is missing, and a missing
 /// payload is an empty object: models and generated clients send both.
@@ -29,9 +29,47 @@ pub(super) fn parse<T: DeserializeOwned>(task: &ExternalTask, fields: &str) -> R
     })
 }
 
+/// Why a tool failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    error: String,
+    kind: Option<ErrorKind>,
+}
+
+impl From<String> for Failure {
+    fn from(error: String) -> Self {
+        Self { error, kind: None }
+    }
+}
+
+impl From<PathError> for Failure {
+    fn from(error: PathError) -> Self {
+        let refused = matches!(error, PathError::Refused(_));
+        Self {
+            error: error.to_string(),
+            kind: refused.then_some(ErrorKind::Refused),
+        }
+    }
+}
+
+impl From<WalkError> for Failure {
+    fn from(error: WalkError) -> Self {
+        match error {
+            WalkError::Path(error) => error.into(),
+            WalkError::Glob(_) => error.to_string().into(),
+        }
+    }
+}
+
 /// The tool ran, failed and printed nothing.
-pub(super) fn failed(error: impl Display) -> Verdict {
-    Verdict::failure(error.to_string(), json!({ "output": "" }))
+pub(super) fn failed(why: impl Into<Failure>) -> Verdict {
+    let Failure { error, kind } = why.into();
+    Verdict::Done(ToolResult {
+        success: false,
+        result: json!({ "output": "" }),
+        error: Some(error),
+        error_kind: kind,
+    })
 }
 
 /// Runs `work`, which blocks, off the threads that drive the worker.

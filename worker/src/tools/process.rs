@@ -1,10 +1,11 @@
 //! Runs a program for a task: bounded memory, a bounded time, and nothing left running.
 //!
 //! * `limits`: what it may use.
-//! * `spawn`: how a child begins (own session, limits, death with its worker).
-//! * `tree`: how it ends, with everything that it started.
+//! * `spawn`: how a child begins (own session, limits, sandbox, death with its worker).
+//! * `tree`: how it ends, with everything that it started; `orphans`: and what got away.
 
 mod limits;
+mod orphans;
 mod spawn;
 mod tree;
 
@@ -18,9 +19,14 @@ use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{Instant, sleep_until};
 
 use super::output::Capped;
+use orphans::Running;
+
 use crate::context::{StopReason, ToolContext};
+use crate::policy::Refusal;
+use crate::sandbox::Home;
 
 pub use limits::{Limits, parse_size};
+pub(crate) use orphans::RunNumber;
 pub(super) use spawn::command;
 
 /// How long the pipes are read after the program's end. What it printed is in them already; only
@@ -38,6 +44,8 @@ pub(super) enum End {
     TimedOut,
     /// The task had to stop, and it was killed.
     Stopped(StopReason),
+    /// It printed more than the policy allows, and it was killed.
+    Flooded,
 }
 
 /// What a program left.
@@ -48,6 +56,8 @@ pub(super) struct Ended {
     pub(super) stderr: Capped,
     /// Both, in the order in which the worker read them.
     pub(super) output: Capped,
+    /// What the policy says, if the end is [`End::Flooded`].
+    pub(super) refusal: Option<Refusal>,
 }
 
 /// A program to run.
@@ -68,19 +78,25 @@ pub(super) struct Job {
 /// # Errors
 /// When the program cannot be started.
 pub(super) async fn run(job: Job, context: &ToolContext) -> io::Result<Ended> {
-    let spawned = spawn::spawn(job.command, job.stdin.is_some());
-    let (mut child, mark) = match started(spawned, job.until, context).await {
-        Ok(spawned) => spawned?,
+    let spawned = spawn::spawn(job.command, job.stdin.is_some(), job.until, context);
+    let in_time = |spawned: io::Result<Option<_>>| spawned.transpose().ok_or(End::TimedOut);
+    let started = started(spawned, job.until, context).await;
+    let started = match started.and_then(in_time) {
+        Ok(started) => started?,
         // It never ran: on a busy machine a start can take longer than the task has.
         Err(end) => return Ok(Pipes::closed(job.stdout).ended(end)),
     };
-    let group = tree::Group::of(&child, mark);
+    let mut child = started.child;
+    let group = tree::Group::of(&child, started.mark);
+    let left = Left {
+        running: started.running,
+        _home: started.home,
+    };
     let mut pipes = Pipes::of(&mut child, job.stdout);
     let feed = feed(child.stdin.take(), job.stdin);
-    let end = tokio::select! {
+    let mut end = tokio::select! {
         end = wait(&mut child, job.until, context) => end?,
-        // Neither of these two ends: they only go on beside the wait.
-        () = pipes.read_on(context) => unreachable!("read_on never returns"),
+        () = pipes.read_on(context) => End::Flooded,
         () = feed => unreachable!("feed never returns"),
     };
     let killed = !matches!(end, End::Exited(_));
@@ -92,7 +108,35 @@ pub(super) async fn run(job: Job, context: &ToolContext) -> io::Result<Ended> {
         // Something outlived its parent and still prints.
         group.kill_tree().await;
     }
+    if pipes.refusal.is_some() {
+        end = End::Flooded;
+    }
+    left.end().await;
     Ok(pipes.ended(end))
+}
+
+/// What a program in a sandbox may leave behind: processes and files. Ended when this is dropped,
+/// too.
+struct Left {
+    running: Option<Running>,
+    _home: Option<Home>,
+}
+
+impl Left {
+    /// Ends it, and returns when it is gone.
+    async fn end(mut self) {
+        if self.running.take().is_some() {
+            orphans::end_all().await;
+        }
+    }
+}
+
+impl Drop for Left {
+    fn drop(&mut self) {
+        if self.running.take().is_some() {
+            orphans::end_all_soon();
+        }
+    }
 }
 
 /// Waits until the program is started, unless the task must stop first: then it never is.
@@ -130,6 +174,9 @@ struct Pipes {
     out: Pipe<tokio::process::ChildStdout>,
     err: Pipe<tokio::process::ChildStderr>,
     output: Capped,
+    /// Bytes of both.
+    printed: u64,
+    refusal: Option<Refusal>,
 }
 
 impl Pipes {
@@ -138,6 +185,8 @@ impl Pipes {
             out: Pipe::new(child.stdout.take(), stdout),
             err: Pipe::new(child.stderr.take(), Capped::default()),
             output: Capped::default(),
+            printed: 0,
+            refusal: None,
         }
     }
 
@@ -147,16 +196,21 @@ impl Pipes {
             out: Pipe::new(None, stdout),
             err: Pipe::new(None, Capped::default()),
             output: Capped::default(),
+            printed: 0,
+            refusal: None,
         }
     }
 
-    /// Reads as long as it is polled.
+    /// Reads as long as it is polled; returns only when it was too much.
     async fn read_on(&mut self, context: &ToolContext) {
         self.drain(context).await;
-        std::future::pending::<()>().await;
+        if self.refusal.is_none() {
+            std::future::pending::<()>().await;
+        }
     }
 
-    /// Reads until both ends are closed. Nothing is lost when this is dropped half-way.
+    /// Reads until both ends are closed, or it was too much. Nothing is lost when this is dropped
+    /// half-way.
     async fn drain(&mut self, context: &ToolContext) {
         loop {
             let piece = tokio::select! {
@@ -165,7 +219,12 @@ impl Pipes {
                 else => return,
             };
             self.output.push(&piece);
+            self.printed += piece.len() as u64;
             context.progress(piece);
+            if let Err(refusal) = context.sandbox().allow_printed(self.printed) {
+                self.refusal = Some(refusal);
+                return;
+            }
         }
     }
 
@@ -175,6 +234,7 @@ impl Pipes {
             stdout: self.out.kept,
             stderr: self.err.kept,
             output: self.output,
+            refusal: self.refusal,
         }
     }
 }

@@ -4,14 +4,15 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use a3s_shared::protocol::ExternalTask;
+use a3s_shared::protocol::{ErrorKind, ExternalTask, ToolInfo};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::output::{Capped, capped};
 use super::payload::failed;
 use super::process::{self, End, Ended, Job, Limits};
-use crate::context::ToolContext;
+use crate::context::{StopReason, ToolContext};
+use crate::policy::Refusal;
 use crate::tool::{Tool, ToolResult, Verdict};
 
 /// The exit code that asks for another attempt, `EX_TEMPFAIL` of sysexits.h.
@@ -30,6 +31,7 @@ pub struct Program {
     name: String,
     command: PathBuf,
     limits: Limits,
+    info: ToolInfo,
 }
 
 impl Program {
@@ -49,7 +51,15 @@ impl Program {
             name: name.into(),
             command,
             limits,
+            info: ToolInfo::default(),
         })
+    }
+
+    /// Sets what is said of it to agents.
+    #[must_use]
+    pub fn described(mut self, info: ToolInfo) -> Self {
+        self.info = info;
+        self
     }
 }
 
@@ -59,17 +69,26 @@ impl Tool for Program {
         &self.name
     }
 
+    fn info(&self) -> ToolInfo {
+        self.info.clone()
+    }
+
     async fn run(&self, task: &ExternalTask, context: &ToolContext) -> Verdict {
+        let limits = self.limits.stricter(context.policy().limits.programs);
         let job = Job {
-            command: process::command(&self.command, task, context, self.limits),
+            command: process::command(&self.command, task, context, limits),
             stdin: Some(input(task)),
             until: context.deadline(),
             stdout: Capped::new(MAX_RESULT, 0),
         };
         match process::run(job, context).await {
-            Ok(ended) => self.verdict(ended),
+            Ok(ended) => self.verdict(ended, limits, context),
             Err(e) => failed(format!("cannot start {}: {e}", self.command.display())),
         }
+    }
+
+    fn counts_output(&self) -> bool {
+        true
     }
 }
 
@@ -91,11 +110,20 @@ struct Answer {
 }
 
 impl Program {
-    fn verdict(&self, ended: Ended) -> Verdict {
+    fn verdict(&self, ended: Ended, limits: Limits, context: &ToolContext) -> Verdict {
+        let killed = |reason: StopReason| {
+            let error = format!("{} was killed: {reason}", self.name);
+            (error, reason.error_kind())
+        };
         let status = match ended.end {
             End::Exited(status) => status,
-            End::TimedOut => return self.cut_short(ended, crate::context::StopReason::Deadline),
-            End::Stopped(reason) => return self.cut_short(ended, reason),
+            End::TimedOut => return cut_short(ended, killed(StopReason::Deadline)),
+            End::Stopped(reason) => return cut_short(ended, killed(reason)),
+            End::Flooded => {
+                let refusal = ended.refusal.as_ref().map(Refusal::to_string);
+                let error = refusal.unwrap_or_else(|| "it printed too much".to_owned());
+                return cut_short(ended, (error, Some(ErrorKind::Refused)));
+            }
         };
         let stderr = ended.stderr.into_text();
         if status.code() == Some(RETRY) {
@@ -109,21 +137,24 @@ impl Program {
         let stdout = ended.stdout.into_text();
         match serde_json::from_str::<Answer>(&stdout) {
             Ok(answer) => taken(answer),
-            Err(_) => by_exit_code(status, stdout, &stderr, self.limits),
+            Err(_) => by_exit_code(status, stdout, &stderr, |error| {
+                let error = limits.explain(error, Some(status), &stderr);
+                context.sandbox().explain(error, &stderr)
+            }),
         }
     }
+}
 
-    fn cut_short(&self, ended: Ended, reason: crate::context::StopReason) -> Verdict {
-        Verdict::Done(ToolResult {
-            success: false,
-            result: json!({
-                "output": capped(ended.stdout.into_text()),
-                "stderr": ended.stderr.into_text(),
-            }),
-            error: Some(format!("{} was killed: {reason}", self.name)),
-            error_kind: reason.error_kind(),
-        })
-    }
+fn cut_short(ended: Ended, (error, error_kind): (String, Option<ErrorKind>)) -> Verdict {
+    Verdict::Done(ToolResult {
+        success: false,
+        result: json!({
+            "output": capped(ended.stdout.into_text()),
+            "stderr": ended.stderr.into_text(),
+        }),
+        error: Some(error),
+        error_kind,
+    })
 }
 
 fn taken(answer: Answer) -> Verdict {
@@ -136,7 +167,12 @@ fn taken(answer: Answer) -> Verdict {
     })
 }
 
-fn by_exit_code(status: ExitStatus, stdout: String, stderr: &str, limits: Limits) -> Verdict {
+fn by_exit_code(
+    status: ExitStatus,
+    stdout: String,
+    stderr: &str,
+    explain: impl FnOnce(String) -> String,
+) -> Verdict {
     let result = json!({
         "output": capped(stdout),
         "stderr": stderr,
@@ -147,7 +183,7 @@ fn by_exit_code(status: ExitStatus, stdout: String, stderr: &str, limits: Limits
         return Verdict::success(result);
     }
     let error = last_line(stderr).map_or_else(|| status.to_string(), str::to_owned);
-    Verdict::failure(limits.explain(error, Some(status), stderr), result)
+    Verdict::failure(explain(error), result)
 }
 
 fn last_line(text: &str) -> Option<&str> {
@@ -158,8 +194,6 @@ fn last_line(text: &str) -> Option<&str> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
     use std::time::Duration;
-
-    use a3s_shared::protocol::ErrorKind;
 
     use super::*;
     use crate::tools::harness::Harness;

@@ -1,4 +1,4 @@
-//! `read`: the text of a file, or a range of its lines.
+//! `read`: the text of a file, or a range of its lines, or a picture.
 
 use std::io::{BufRead, BufReader};
 
@@ -6,8 +6,9 @@ use a3s_shared::protocol::ExternalTask;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::image;
 use super::output::{Capped, lossy, shorten};
-use super::payload::{blocking, failed, parse};
+use super::payload::{Failure, blocking, failed, parse};
 use crate::context::ToolContext;
 use crate::tool::{Tool, Verdict};
 use crate::workspace::Workspace;
@@ -22,7 +23,7 @@ const MAX_CONTENT: usize = 8 * 1024 * 1024;
 /// Where a byte 0 means that the file is no text; what most tools look at.
 const SNIFF: usize = 8 * 1024;
 
-/// Reads a text file.
+/// Reads a text file, or a PNG, JPEG, GIF or WebP picture of up to 8 MiB, which is in `images`.
 ///
 /// `content` is the file's text, or that of the lines asked for when `offset` or `limit` is
 /// given; `output` shows at most `limit` lines with their numbers.
@@ -43,6 +44,10 @@ impl Tool for Read {
         "read"
     }
 
+    fn starts_programs(&self) -> bool {
+        false
+    }
+
     async fn run(&self, task: &ExternalTask, context: &ToolContext) -> Verdict {
         let input = match parse::<Input>(task, FIELDS) {
             Ok(input) => input,
@@ -57,14 +62,19 @@ impl Tool for Read {
     }
 }
 
-fn read(workspace: &Workspace, input: &Input, context: &ToolContext) -> Result<Value, String> {
+fn read(workspace: &Workspace, input: &Input, context: &ToolContext) -> Result<Value, Failure> {
     let shown = &input.file_path;
-    let path = workspace.resolve(shown).map_err(|e| e.to_string())?;
-    let file = workspace.open_file(&path).map_err(|e| e.to_string())?;
+    let path = workspace.resolve(shown)?;
+    let file = workspace.open_file(&path)?;
     let mut reader = BufReader::with_capacity(64 * 1024, file);
     let start = reader.fill_buf().map_err(|e| format!("{shown}: {e}"))?;
     if start[..start.len().min(SNIFF)].contains(&0) {
-        return Err(format!("{shown} is a binary file; read shows text only"));
+        return match image::media_type(shown) {
+            Some(media_type) => Ok(image::read(shown, media_type, reader)?),
+            None => {
+                Err(format!("{shown} is a binary file; read shows text and pictures only").into())
+            }
+        };
     }
     let mut range = Range::new(input);
     loop {
@@ -73,7 +83,7 @@ fn read(workspace: &Workspace, input: &Input, context: &ToolContext) -> Result<V
             return Ok(range.into_result());
         }
         if context.is_stopped() {
-            return Err(format!("{shown}: stopped before its end"));
+            return Err(format!("{shown}: stopped before its end").into());
         }
         piece
             .split_inclusive(|byte| *byte == b'\n')
@@ -263,7 +273,31 @@ mod tests {
         let harness = Harness::new();
         harness.write("a", b"\x7fELF\0\0");
         let (error, _) = harness.failure(&Read, json!({"path": "a"})).await;
-        assert_eq!(error, "a is a binary file; read shows text only");
+        assert_eq!(
+            error,
+            "a is a binary file; read shows text and pictures only"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_picture_is_told_as_it_is_and_a_text_of_that_name_is_text() {
+        let harness = Harness::new();
+        harness.write("a.PNG", b"\x89PNG\0\xff");
+        let result = harness.success(&Read, json!({"path": "a.PNG"})).await;
+        let image = json!({"media_type": "image/png", "data": "iVBORwD/"});
+        assert_eq!(result["images"], json!([image]));
+        assert_eq!(result["output"], "[Image: image/png (6 bytes)]");
+        harness.write("b.png", "no picture");
+        let result = harness.success(&Read, json!({"path": "b.png"})).await;
+        assert_eq!(result["content"], "no picture");
+    }
+
+    #[tokio::test]
+    async fn a_picture_that_no_model_takes_is_refused() {
+        let harness = Harness::new();
+        harness.write("a.png", vec![0; 8 * 1024 * 1024 + 1]);
+        let (error, _) = harness.failure(&Read, json!({"path": "a.png"})).await;
+        assert!(error.contains("make a smaller copy"), "{error}");
     }
 
     #[tokio::test]

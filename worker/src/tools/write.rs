@@ -28,6 +28,10 @@ impl Tool for Write {
         "write"
     }
 
+    fn starts_programs(&self) -> bool {
+        false
+    }
+
     async fn run(&self, task: &ExternalTask, context: &ToolContext) -> Verdict {
         let input = match parse::<Input>(task, FIELDS) {
             Ok(input) => input,

@@ -171,6 +171,7 @@ impl Rig {
             retry: job.retry,
             encoding: job.encoding,
             traceparent: None,
+            workspace: None,
         };
         self.broker
             .submit(&task, &job.route, &options)

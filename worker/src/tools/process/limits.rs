@@ -38,6 +38,20 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
 }
 
 impl Limits {
+    /// The smaller of each limit of the two.
+    #[must_use]
+    pub fn stricter(self, other: Self) -> Self {
+        let smaller = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        Self {
+            max_memory: smaller(self.max_memory, other.max_memory),
+            max_cpu_seconds: smaller(self.max_cpu_seconds, other.max_cpu_seconds),
+            max_processes: smaller(self.max_processes, other.max_processes),
+        }
+    }
+
     /// Which limit a program came up against, if that can be told from how it ended and what it
     /// printed to stderr: words that complete an error text.
     pub(in crate::tools) fn met(&self, status: Option<ExitStatus>, stderr: &str) -> Option<String> {
@@ -45,7 +59,7 @@ impl Limits {
             && status.is_some_and(is_out_of_time)
         {
             return Some(format!(
-                "it used up its {seconds} s of processor time (--max-cpu-seconds)"
+                "it used up its {seconds} s of processor time (--max-cpu-seconds, or limits.cpu_seconds)"
             ));
         }
         let says = |words: &[&str]| words.iter().any(|word| stderr.contains(word));
@@ -53,7 +67,7 @@ impl Limits {
             && says(&["fork: ", "Resource temporarily unavailable", "EAGAIN"])
         {
             return Some(format!(
-                "the worker's user has {number} processes at most (--max-processes)"
+                "the worker's user has {number} processes at most (--max-processes, or limits.processes)"
             ));
         }
         if let Some(bytes) = self.max_memory
@@ -61,7 +75,7 @@ impl Limits {
         {
             let mib = bytes / (1024 * 1024);
             return Some(format!(
-                "each of its processes has {mib} MiB at most (--max-memory)"
+                "each of its processes has {mib} MiB at most (--max-memory, or limits.memory)"
             ));
         }
         None
@@ -100,6 +114,17 @@ mod tests {
         for nonsense in ["", "M", "0", "-1", "1.5G", "2X", "99999999999G"] {
             assert!(parse_size(nonsense).is_err(), "{nonsense}");
         }
+    }
+
+    #[test]
+    fn of_two_limits_the_smaller_holds() {
+        let limits = |max_memory, max_processes| Limits {
+            max_memory,
+            max_processes,
+            ..Limits::default()
+        };
+        let both = limits(Some(5), None).stricter(limits(Some(7), Some(9)));
+        assert_eq!(both, limits(Some(5), Some(9)));
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! How a child begins: in a session of its own, without the worker's credentials, bound to the
-//! life of the worker.
+//! life of the worker, in its sandbox.
 
 use std::io;
+use std::path::PathBuf;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
@@ -13,9 +14,12 @@ use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, getppid, setrlimit,
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use super::Limits;
+use super::orphans::{RunNumber, Running};
 use crate::context::ToolContext;
+use crate::sandbox::{Home, Sandbox};
 
 /// Marks every process of one run, wherever it goes; unique on this machine.
 pub(super) const MARK: &str = "A3S_RUN_MARK";
@@ -25,21 +29,15 @@ const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 /// A command that runs `program` for `task` in the workspace's root.
 ///
-/// Its environment is the worker's without `NATS_*` and `A3S_*`, so that no task can read the
-/// broker's credentials, plus `A3S_TASK_ID` and `A3S_SESSION_ID`.
+/// Its environment is what the policy shows of the worker's, never `NATS_*` and `A3S_*`, so that
+/// no task can read the broker's credentials, plus `A3S_TASK_ID` and `A3S_SESSION_ID`.
 pub(in crate::tools) fn command(
     program: &std::path::Path,
     task: &ExternalTask,
     context: &ToolContext,
     limits: Limits,
 ) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in std::env::vars_os() {
-        let shown = name.to_string_lossy();
-        if shown.starts_with("NATS_") || shown.starts_with("A3S_") {
-            command.env_remove(&name);
-        }
-    }
+    let mut command = context.sandbox().command(program);
     command
         .current_dir(context.workspace().root())
         .env("A3S_TASK_ID", &task.task_id)
@@ -98,11 +96,27 @@ fn limit(resource: Resource, maximum: Option<u64>, more: u64) -> io::Result<()> 
     Ok(setrlimit(resource, both)?)
 }
 
-/// Starts `command`, and says by which value of [`MARK`] its processes are known.
+/// A program that was started.
+pub(super) struct Started {
+    pub(super) child: Child,
+    /// The value of [`MARK`] that its processes are known by.
+    pub(super) mark: String,
+    /// In a sandbox: as long as it is kept, what it leaves in the background is its own.
+    pub(super) running: Option<Running>,
+    /// In a sandbox: its directory for temporary files.
+    pub(super) home: Option<Home>,
+}
+
+/// Starts `command` in the sandbox of `context`; `None` when its turn comes after `until`.
 ///
 /// # Errors
 /// When the program cannot be started.
-pub(super) async fn spawn(mut command: Command, stdin: bool) -> io::Result<(Child, String)> {
+pub(super) async fn spawn(
+    mut command: Command,
+    stdin: bool,
+    until: Instant,
+    context: &ToolContext,
+) -> io::Result<Option<Started>> {
     let mark = new_mark();
     let input = if stdin { Stdio::piped() } else { Stdio::null() };
     command
@@ -114,28 +128,37 @@ pub(super) async fn spawn(mut command: Command, stdin: bool) -> io::Result<(Chil
     let (answer, child) = oneshot::channel();
     let request = Request {
         command,
+        mark,
+        until,
+        sandbox: Arc::clone(context.sandbox()),
+        workspace: context.workspace().root().to_owned(),
         runtime: Handle::current(),
         answer,
     };
     let gone = || io::Error::other("the thread that starts programs is gone");
     spawner().send(request).map_err(|_| gone())?;
-    let child = child.await.map_err(|_| gone())??;
-    Ok((child, mark))
+    child.await.map_err(|_| gone())?
 }
 
 /// A value of [`MARK`]. The time is in it because workers in other containers, whose processes
-/// this one may see, can have the same process id.
+/// this one may see, can have the same process id; a random number, so that no program can take
+/// another one's mark.
 fn new_mark() -> String {
     static BEGUN: LazyLock<u64> = LazyLock::new(clock::local_now_ms);
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    format!("{}-{}-{number}", *BEGUN, std::process::id())
+    let secret = rand::random::<u64>();
+    format!("{}-{}-{number}-{secret:x}", *BEGUN, std::process::id())
 }
 
 struct Request {
     command: Command,
+    mark: String,
+    until: Instant,
+    sandbox: Arc<Sandbox>,
+    workspace: PathBuf,
     runtime: Handle,
-    answer: oneshot::Sender<io::Result<Child>>,
+    answer: oneshot::Sender<io::Result<Option<Started>>>,
 }
 
 /// The thread that starts every child.
@@ -162,14 +185,41 @@ impl Request {
             return;
         }
         let _runtime = self.runtime.enter();
-        let child = self.start();
+        // The clock is asked too: in a process that was stopped (SIGSTOP, a frozen container), and
+        // goes on, this thread may come before the one that would stop the task.
+        let started = if self.until <= Instant::now() {
+            Ok(None)
+        } else {
+            self.start().map(Some)
+        };
         // When nobody waits any more, the child is dropped here, and killed by that.
-        let _ = self.answer.send(child);
+        let _ = self.answer.send(started);
+    }
+
+    fn start(&mut self) -> io::Result<Started> {
+        let mark = std::mem::take(&mut self.mark);
+        let number = RunNumber::next();
+        let home = self
+            .sandbox
+            .confine(&mut self.command, &self.workspace, number);
+        let home = home.map_err(|e| io::Error::new(e.kind(), format!("no sandbox for it: {e}")))?;
+        let (child, running) = if home.is_some() {
+            let (child, running) = Running::begin(number, || self.fork())?;
+            (child, Some(running))
+        } else {
+            (self.fork()?, None)
+        };
+        Ok(Started {
+            child,
+            mark,
+            running,
+            home,
+        })
     }
 
     /// A program that was written a moment ago is busy while some other child, forked meanwhile
     /// and not yet at its exec, holds the writer's file open: gone in a moment.
-    fn start(&mut self) -> io::Result<Child> {
+    fn fork(&mut self) -> io::Result<Child> {
         for _ in 0..BUSY_TRIES {
             match self.command.spawn() {
                 Err(e) if e.kind() == io::ErrorKind::ExecutableFileBusy => {
@@ -188,29 +238,43 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_nobody_waits_for_any_more_is_not_started() {
+    async fn what_nobody_waits_for_or_what_comes_too_late_is_not_started() {
         let dir = tempfile::tempdir().expect("a directory");
-        for (awaited, file) in [(true, "awaited"), (false, "stopped")] {
+        let now = Instant::now();
+        let later = now + Duration::from_secs(60);
+        for (file, until, awaited) in [
+            ("awaited", later, true),
+            ("stopped", later, false),
+            ("late", now, true),
+        ] {
             let path = dir.path().join(file);
             let mut command = Command::new("touch");
             command.arg(&path);
             let (answer, child) = oneshot::channel();
             let request = Request {
                 command,
+                mark: new_mark(),
+                until,
+                sandbox: Arc::default(),
+                workspace: dir.path().to_owned(),
                 runtime: Handle::current(),
                 answer,
             };
+            let mut started = None;
             if awaited {
                 request.serve();
-                let mut child = child.await.expect("an answer").expect("it starts");
-                child.wait().await.expect("it ends");
+                started = child.await.expect("an answer").expect("no error");
             } else {
                 drop(child);
                 request.serve();
-                // As long as a process that was started would need, many times over.
-                tokio::time::sleep(Duration::from_millis(200)).await;
             }
-            assert_eq!(path.exists(), awaited, "{file}");
+            assert_eq!(started.is_some(), file == "awaited", "{file}");
+            match started {
+                Some(mut started) => drop(started.child.wait().await.expect("it ends")),
+                // As long as a process that was started would need, many times over.
+                None => tokio::time::sleep(Duration::from_millis(200)).await,
+            }
+            assert_eq!(path.exists(), file == "awaited", "{file}");
         }
     }
 }
