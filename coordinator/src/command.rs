@@ -1,6 +1,6 @@
 //! What a session runs: the trait, and a ready-made command for a worker's tool.
 
-use a3s_shared::protocol::{Effect, RetryPolicy};
+use a3s_shared::protocol::{Effect, RetryPolicy, WorkspaceRef};
 use serde_json::{Value, json};
 
 /// Something a session can run, here or on a worker.
@@ -41,6 +41,12 @@ pub trait SessionCommand: Send + Sync {
     fn task_id(&self) -> Option<&str> {
         None
     }
+
+    /// The tree that its worker is to run it in, as `--sync` stores it. Default: the directory
+    /// that the worker was started with.
+    fn workspace(&self) -> Option<&WorkspaceRef> {
+        None
+    }
 }
 
 /// A command for a tool that a worker has.
@@ -59,6 +65,7 @@ pub struct Task {
     effect: Option<Effect>,
     retry: Option<RetryPolicy>,
     id: Option<String>,
+    workspace: Option<WorkspaceRef>,
 }
 
 impl Task {
@@ -72,6 +79,7 @@ impl Task {
             effect: None,
             retry: None,
             id: None,
+            workspace: None,
         }
     }
 
@@ -111,6 +119,13 @@ impl Task {
         self.id = Some(id.into());
         self
     }
+
+    /// Sets the tree that it runs in, and which changed files of it return.
+    #[must_use]
+    pub fn workspace(mut self, workspace: WorkspaceRef) -> Self {
+        self.workspace = Some(workspace);
+        self
+    }
 }
 
 #[async_trait::async_trait]
@@ -145,5 +160,9 @@ impl SessionCommand for Task {
 
     fn task_id(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    fn workspace(&self) -> Option<&WorkspaceRef> {
+        self.workspace.as_ref()
     }
 }

@@ -1,8 +1,10 @@
 //! A process that submits tasks: one connection, one view of the fleet, many sessions.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Weak};
 
-use a3s_shared::broker::{Broker, Fleet, Settings};
+use a3s_shared::broker::{Broker, Fleet, Settings, Signatures};
+use a3s_shared::runtime::signing::SigningError;
 use a3s_shared::runtime::{Connection, offset};
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
@@ -28,8 +30,9 @@ pub(crate) struct Hub {
     pub(crate) fleet: Fleet,
     pub(crate) settings: Settings,
     pub(crate) alarms: Alarms,
-    /// Written when a session is opened, read by the loops; the dead are swept out on the way.
-    sessions: Mutex<Vec<Weak<Core>>>,
+    /// By id (one may be opened more than once). Written when a session is opened, read by the
+    /// loops; the dead are swept out on the way.
+    sessions: Mutex<HashMap<String, Vec<Weak<Core>>>>,
     /// Taken by `close`.
     connection: Mutex<Option<Connection>>,
     /// Ends with the last clone, and with it the loops.
@@ -44,8 +47,27 @@ impl Coordinator {
     /// # Errors
     /// When the broker is unreachable, refuses, or holds the layout of a newer version.
     pub async fn start(connection: Connection, settings: Settings) -> Result<Self, Error> {
+        Self::start_signed(connection, settings, Signatures::default()).await
+    }
+
+    /// As [`Coordinator::start`]; signs its tasks with the key of `signatures`, and believes only
+    /// results that a key of its trust list signed.
+    ///
+    /// # Errors
+    /// As [`Coordinator::start`]; and when there is a trust list without a key, because others could
+    /// not believe what this process answers for workers that do not.
+    pub async fn start_signed(
+        connection: Connection,
+        settings: Settings,
+        signatures: Signatures,
+    ) -> Result<Self, Error> {
+        if signatures.trust.is_some() && signatures.key.is_none() {
+            return Err(SigningError::NoKey.into());
+        }
         let domain = connection.js_domain.as_deref();
-        let broker = Broker::new(connection.client.clone(), domain, &connection.prefix)?;
+        let (denials, client) = (connection.denials(), connection.client.clone());
+        let broker = Broker::heeding(denials, client, domain, &connection.prefix)?;
+        let broker = broker.with_signatures(signatures);
         for drift in broker.ensure(&settings).await? {
             tracing::warn!("{drift}");
         }
@@ -113,14 +135,31 @@ impl Coordinator {
 impl Hub {
     /// Adds a session to those that the loops serve.
     pub(crate) fn register(&self, core: &Arc<Core>) {
-        self.sessions.lock().push(Arc::downgrade(core));
+        let mut sessions = self.sessions.lock();
+        let same = sessions.entry(core.id().to_owned()).or_default();
+        same.retain(|core| core.strong_count() > 0);
+        same.push(Arc::downgrade(core));
     }
 
     /// The sessions that are there.
     pub(crate) fn sessions(&self) -> Vec<Arc<Core>> {
         let mut sessions = self.sessions.lock();
-        sessions.retain(|core| core.strong_count() > 0);
-        sessions.iter().filter_map(Weak::upgrade).collect()
+        sessions.retain(|_, same| {
+            same.retain(|core| core.strong_count() > 0);
+            !same.is_empty()
+        });
+        sessions
+            .values()
+            .flatten()
+            .filter_map(Weak::upgrade)
+            .collect()
+    }
+
+    /// The sessions of this id that are there.
+    pub(crate) fn sessions_of(&self, id: &str) -> Vec<Arc<Core>> {
+        let sessions = self.sessions.lock();
+        let same = sessions.get(id).into_iter().flatten();
+        same.filter_map(Weak::upgrade).collect()
     }
 }
 

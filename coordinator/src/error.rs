@@ -2,6 +2,7 @@
 
 use a3s_shared::broker::BrokerError;
 use a3s_shared::protocol::{InvalidToken, Route};
+use a3s_shared::runtime::signing::SigningError;
 
 use crate::config::ConfigError;
 
@@ -18,6 +19,9 @@ pub enum Error {
     /// The broker refused or did not answer.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// A key or a list of trusted ones cannot be used.
+    #[error(transparent)]
+    Signing(#[from] SigningError),
     /// The session exists, and its tasks go elsewhere.
     #[error(
         "session {session} goes to {}, not to {}: use another session id, leave the route out, \

@@ -7,7 +7,7 @@
 //! * `scheduler`, `boost`, `rate`, `allowance`, `alerts`, `unserved`: the decisions, pure.
 //! * `metrics`, `stats`: what can be seen. `alarms`: one timer for all sessions.
 //! * [`mod@bench`]: measures a deployment with tasks that do nothing.
-//! * `records`, `cancels`: one watch each on what other processes do to sessions and tasks;
+//! * `records`, `cancels` (and `each_session`, for those who may not watch all): one watch each on what other processes do to sessions and tasks;
 //!   `janitor`: clears up after tasks that no worker can finish.
 
 mod alarms;
@@ -19,6 +19,7 @@ mod cancels;
 mod command;
 mod config;
 mod coordinator;
+mod each_session;
 mod error;
 mod handle;
 mod janitor;

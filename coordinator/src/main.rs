@@ -3,9 +3,13 @@
 mod batch;
 mod chaos;
 mod cli;
+mod doctor;
 mod inspect;
+mod keys;
 mod map;
+mod mcp;
 mod search;
+mod workspace;
 
 use std::process::ExitCode;
 

@@ -26,16 +26,18 @@ pub(crate) enum Count {
     Timeout,
     Retried,
     DeadLettered,
+    Refused,
 }
 
 impl Count {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 7] = [
         Self::Submitted,
         Self::Completed,
         Self::Failed,
         Self::Timeout,
         Self::Retried,
         Self::DeadLettered,
+        Self::Refused,
     ];
 
     const fn name(self) -> &'static str {
@@ -46,6 +48,7 @@ impl Count {
             Self::Timeout => "lane.commands.timeout",
             Self::Retried => "lane.commands.retried",
             Self::DeadLettered => "lane.commands.dead_lettered",
+            Self::Refused => "lane.results.refused",
         }
     }
 
@@ -97,7 +100,8 @@ pub struct MetricsSnapshot {
     pub p95_latency: Duration,
     /// 99 % were faster.
     pub p99_latency: Duration,
-    /// `lane.commands.{submitted,completed,failed,timeout,retried,dead_lettered}`.
+    /// `lane.commands.{submitted,completed,failed,timeout,retried,dead_lettered}`, and
+    /// `lane.results.refused`: results that were not believed.
     pub counters: BTreeMap<String, u64>,
     /// `lane.queue.{depth,active}`, in tasks.
     pub gauges: BTreeMap<String, u64>,
@@ -108,7 +112,7 @@ pub struct MetricsSnapshot {
 /// What is measured of a lane, or of all of them.
 #[derive(Debug)]
 struct Series {
-    counts: [u64; 6],
+    counts: [u64; 7],
     latency: Histogram<u32>,
     wait: Histogram<u32>,
 }
@@ -118,7 +122,7 @@ impl Series {
         let histogram =
             || Histogram::new_with_max(LONGEST, DIGITS).expect("constants that the crate accepts");
         Self {
-            counts: [0; 6],
+            counts: [0; 7],
             latency: histogram(),
             wait: histogram(),
         }
@@ -249,7 +253,7 @@ mod tests {
     #[test]
     fn every_documented_metric_is_in_the_snapshot() {
         let snapshot = Metrics::new().snapshot([0; 4], [0; 4]);
-        assert_eq!(snapshot.counters.len(), 6 * 5);
+        assert_eq!(snapshot.counters.len(), 7 * 5);
         assert_eq!(snapshot.gauges.len(), 2 * 5);
         assert_eq!(snapshot.histograms.len(), 2 * 5);
         assert_eq!(snapshot.success_rate, 1.0);

@@ -4,63 +4,61 @@
 use std::sync::Weak;
 use std::time::Duration;
 
-use a3s_shared::broker::Broker;
-use a3s_shared::protocol::{Encoding, SessionRecord};
-use async_nats::jetstream::kv::{Entry, Operation, Watch};
-use futures::StreamExt;
+use a3s_shared::broker::{Broker, BrokerError};
+use a3s_shared::protocol::SessionRecord;
 use tokio::time::sleep;
 
 use crate::coordinator::Hub;
+use crate::each_session::follow_each;
 
 /// The wait before a watch that ended is opened again.
 const REOPEN_AFTER: Duration = Duration::from_millis(500);
 
 /// Hands every change of a record to the sessions that it concerns.
 pub(crate) async fn follow_records(broker: Broker, hub: Weak<Hub>) {
-    loop {
-        if let Some(mut changes) = watch(&broker).await {
-            while let Some(Ok(change)) = changes.next().await {
-                let Some(hub) = hub.upgrade() else { return };
-                apply(&hub, &change);
-            }
-        }
-        if hub.strong_count() == 0 {
-            return;
+    while hub.strong_count() > 0 {
+        match follow(&broker, &hub, None).await {
+            Err(error) if error.is_denied() => return follow_own(broker, hub).await,
+            Err(error) => tracing::debug!(%error, "the watch on sessions is not open"),
+            Ok(()) => {}
         }
         sleep(REOPEN_AFTER).await;
     }
 }
 
-/// All records as they are, then every change: nothing is missed while the watch is opened again.
-async fn watch(broker: &Broker) -> Option<Watch> {
-    let bucket = broker.names().sessions_bucket();
-    let opened = match broker.jetstream().get_key_value(bucket).await {
-        Ok(bucket) => bucket
-            .watch_with_history(">")
-            .await
-            .map_err(|e| e.to_string()),
-        Err(error) => Err(error.to_string()),
-    };
-    let say = |error: &String| tracing::debug!(error, "the watch on sessions is not open");
-    opened.inspect_err(say).ok()
+/// As a credential for single sessions can: a watch for each session that is open here.
+async fn follow_own(broker: Broker, hub: Weak<Hub>) {
+    let all = hub.clone();
+    follow_each(&all, move |session| {
+        let (broker, hub) = (broker.clone(), hub.clone());
+        async move {
+            loop {
+                if let Err(error) = follow(&broker, &hub, Some(&session)).await {
+                    tracing::debug!(session.id = session, %error, "its record is not watched");
+                }
+                sleep(REOPEN_AFTER).await;
+            }
+        }
+    })
+    .await;
 }
 
-fn apply(hub: &Hub, change: &Entry) {
-    if change.operation != Operation::Put {
-        return;
+/// All records as they are, then every change: nothing is missed while the watch is opened again.
+async fn follow(
+    broker: &Broker,
+    hub: &Weak<Hub>,
+    session: Option<&str>,
+) -> Result<(), BrokerError> {
+    let mut feed = broker.watch_records(session).await?;
+    while let Some((record, revision)) = feed.next().await {
+        let Some(hub) = hub.upgrade() else { break };
+        apply(&hub, &record, revision);
     }
-    let sessions = hub.sessions();
-    let mut concerned = sessions
-        .iter()
-        .filter(|core| core.is(&change.key))
-        .peekable();
-    if concerned.peek().is_none() {
-        return;
-    }
-    match Encoding::Json.decode::<SessionRecord>(&change.value) {
-        Ok(record) => concerned.for_each(|core| core.follow_record(&record, change.revision)),
-        Err(error) => {
-            tracing::warn!(session.id = change.key, %error, "a session's record cannot be read");
-        }
+    Ok(())
+}
+
+fn apply(hub: &Hub, record: &SessionRecord, revision: u64) {
+    for core in hub.sessions_of(&record.session_id) {
+        core.follow_record(record, revision);
     }
 }

@@ -88,15 +88,18 @@ mod tests {
             serves,
             lanes: lanes.to_vec(),
             tools: Vec::new(),
+            tool_digest: None,
             slots: 4,
             busy: 0,
             done: 0,
             workspace: "/".into(),
             labels: BTreeMap::new(),
+            sandbox: None,
             started_at_ms: 0,
             last_pull_ms: 0,
             seen_at_ms: 0,
             draining: false,
+            refused: 0,
         }
     }
 

@@ -115,6 +115,7 @@ async fn a_task_whose_time_is_over_holds_no_slot_after_a_restart() {
         retry: RetryPolicy::none(),
         encoding: Encoding::Json,
         traceparent: None,
+        workspace: None,
     };
     let first = bench.external("s").await;
     bench

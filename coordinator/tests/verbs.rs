@@ -81,6 +81,7 @@ impl Bench {
             retry: RetryPolicy::none(),
             encoding: Encoding::MessagePack,
             traceparent: None,
+            workspace: None,
         };
         let accepted = self.broker.submit(&task, route, &options).await;
         accepted.expect("accepted");

@@ -54,7 +54,10 @@ impl Server {
             .map_or(any_port, |(_, address)| address);
         let store = self.dir.join("store");
         let config = self.dir.join("nats-server.conf");
-        let text = format!("listen: \"{listen}\"\njetstream {{ store_dir: {store:?} }}\n");
+        // Streams set their limits aside; what a full run stores is a tenth of it.
+        let text = format!(
+            "listen: \"{listen}\"\njetstream {{ store_dir: {store:?}, max_file_store: 256GB }}\n"
+        );
         std::fs::write(&config, text)?;
         let process = NatsServer::launch(Launch {
             binary: locate()?.path,

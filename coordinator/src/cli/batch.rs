@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use a3s_coordinator::Task;
-use a3s_shared::protocol::{SessionLane, Token};
+use a3s_shared::protocol::{SessionLane, Token, WorkspaceRef};
 use clap::Args;
 use futures::Stream;
 use parking_lot::Mutex;
@@ -24,6 +24,7 @@ use super::order::Order;
 use super::output::{Output, Progress};
 use super::pump::{FirstUse, Flow, Pump};
 use super::session::{Opened, SessionOptions};
+use super::sync::SyncOptions;
 use super::task;
 
 /// Run many tasks, one JSON object a line
@@ -48,6 +49,9 @@ pub(crate) struct Batch {
     /// Time from submit to result, of tasks that name none
     #[arg(long, value_name = "TIME", env = "A3S_TIMEOUT", default_value = "60s", value_parser = duration::parse)]
     timeout: Duration,
+
+    #[command(flatten)]
+    sync: SyncOptions,
 
     #[command(flatten)]
     session: SessionOptions,
@@ -76,7 +80,11 @@ impl Batch {
                 cancel: &cancel,
                 shutdown: &app.shutdown,
             };
-            let runner = Runner::new(&opened, &cancel, timeout_ms);
+            let tree = self.sync.push(app).await?;
+            let runner = Runner {
+                workspace: tree.map(|tree| WorkspaceRef::new(tree.digest)),
+                ..Runner::new(&opened, &cancel, timeout_ms)
+            };
             let (mut output, progress) = (Output::new(), Progress::new(None, "tasks", true));
             let mut failed = 0;
             pump.run(
@@ -106,6 +114,7 @@ struct Runner<'a> {
     opened: &'a Opened,
     cancel: &'a CancellationToken,
     timeout_ms: u64,
+    workspace: Option<WorkspaceRef>,
     lanes: Mutex<FirstUse>,
 }
 
@@ -115,6 +124,7 @@ impl<'a> Runner<'a> {
             opened,
             cancel,
             timeout_ms,
+            workspace: None,
             lanes: Mutex::default(),
         }
     }
@@ -145,9 +155,13 @@ impl<'a> Runner<'a> {
     }
 
     fn task(&self, entry: Entry, id: &str) -> Task {
-        Task::new(entry.command_type, entry.payload)
+        let task = Task::new(entry.command_type, entry.payload)
             .timeout_ms(entry.timeout_ms.unwrap_or(self.timeout_ms))
-            .id(id)
+            .id(id);
+        match &self.workspace {
+            Some(workspace) => task.workspace(workspace.clone()),
+            None => task,
+        }
     }
 }
 

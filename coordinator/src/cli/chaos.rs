@@ -248,9 +248,9 @@ impl Chaos {
 /// The submitting process's whole life.
 async fn submit(globals: &Globals, dir: &Path) -> Result<u8, Failure> {
     let connection = globals.connect(false).await?;
-    let coordinator = Coordinator::start(connection, globals.settings.clone())
-        .await
-        .map_err(Failure::broker)?;
+    let (settings, signatures) = (globals.settings.clone(), globals.signatures()?);
+    let started = Coordinator::start_signed(connection, settings, signatures).await;
+    let coordinator = started.map_err(Failure::broker)?;
     let submitted = submit_all(&coordinator, dir).await;
     coordinator.close().await;
     submitted.map_err(|error| Failure::broker(format!("{error:#}")))?;

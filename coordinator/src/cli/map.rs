@@ -7,7 +7,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use a3s_coordinator::Task;
-use a3s_shared::protocol::{Effect, SessionLane, TaskResult};
+use a3s_shared::broker::Broker;
+use a3s_shared::protocol::{Effect, SessionLane, TaskResult, WorkspaceRef};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use futures::Stream;
@@ -19,6 +20,8 @@ use crate::map::halt::{Halt, Next};
 use crate::map::job::{Job, Report, exit_status};
 use crate::map::report;
 use crate::map::template::Template;
+use crate::workspace::pull::Changes;
+use crate::workspace::push::Pushed;
 
 use super::app::{App, Globals};
 use super::failure::{self, Failure};
@@ -27,6 +30,7 @@ use super::order::Order;
 use super::output::{Output, Progress};
 use super::pump::{Flow, Pump};
 use super::session::{Opened, SessionOptions};
+use super::sync::SyncOptions;
 use super::{duration, task};
 
 /// The exit status for anything but failed jobs, as GNU parallel's.
@@ -52,7 +56,6 @@ pub(crate) struct Map {
     #[arg(
         required = true,
         trailing_var_arg = true,
-        allow_hyphen_values = true,
         value_name = "COMMAND ::: ARG"
     )]
     words: Vec<String>,
@@ -90,6 +93,20 @@ pub(crate) struct Map {
     #[arg(long, value_name = "FILE", env = "A3S_JUNIT")]
     junit: Option<PathBuf>,
 
+    /// With --sync: bring files back that a job changed and that match GLOB. May be repeated
+    ///
+    /// They are written into the directory that was synced, as jobs end. A file that two jobs
+    /// changed differently, or that was changed here meanwhile, stays as it is and is reported.
+    #[arg(long, value_name = "GLOB", env = "A3S_FETCH", requires = "sync")]
+    fetch: Vec<String>,
+
+    /// Write what --fetch brings below DIR instead
+    #[arg(long, value_name = "DIR", env = "A3S_FETCH_TO", requires = "fetch")]
+    fetch_to: Option<PathBuf>,
+
+    #[command(flatten)]
+    sync: SyncOptions,
+
     #[command(flatten)]
     session: SessionOptions,
 }
@@ -112,7 +129,12 @@ impl Map {
             let opened = target.clone().open(&app.coordinator, limit).await?;
             opened.watch_lane(SessionLane::Execute)?;
             let mut board = Board::new(&self, total);
-            let interrupted = self.drive(app, &opened, jobs, &mut board).await?;
+            let workspace = match self.sync.push(app).await? {
+                Some(tree) => Some(self.workspace(app, tree, &mut board)?),
+                None => None,
+            };
+            let place = (&opened, workspace.as_ref());
+            let interrupted = self.drive(app, place, jobs, &mut board).await?;
             let status = board.finish(&line.command)?;
             Ok(if interrupted {
                 failure::INTERRUPTED
@@ -123,11 +145,36 @@ impl Map {
         .await
     }
 
+    /// How tasks name a tree that was synced; what they change in it goes to the board.
+    fn workspace(
+        &self,
+        app: &App,
+        tree: Pushed,
+        board: &mut Board<'_>,
+    ) -> Result<WorkspaceRef, Failure> {
+        let mut workspace = WorkspaceRef::new(tree.digest);
+        for glob in &self.fetch {
+            let returning = workspace.returning(glob);
+            workspace = returning.map_err(|e| Failure::usage(e.to_string()))?;
+        }
+        if !self.fetch.is_empty() {
+            let to = self.fetch_to.as_deref().unwrap_or(&tree.root);
+            let what = to.display().to_string();
+            let changes = match &self.fetch_to {
+                Some(directory) => Changes::into_directory(directory),
+                None => Changes::into_tree(&tree.root, tree.manifest),
+            };
+            let changes = changes.map_err(|e| Failure::output(&what, &e))?;
+            board.changes = Some((changes, app.coordinator.broker().clone()));
+        }
+        Ok(workspace)
+    }
+
     /// Runs the jobs; true when Ctrl-C ended it.
     async fn drive(
         &self,
         app: &App,
-        opened: &Opened,
+        (opened, workspace): (&Opened, Option<&WorkspaceRef>),
         jobs: Jobs,
         board: &mut Board<'_>,
     ) -> Result<bool, Failure> {
@@ -144,7 +191,7 @@ impl Map {
         let mut halted = false;
         pump.run(
             jobs,
-            |job| self.run_job(opened, job, &cancel),
+            |job| self.run_job((opened, workspace), job, &cancel),
             async |report: Result<Report, String>| {
                 let flow = board.take(report.map_err(Failure::usage)?).await?;
                 halted |= flow == Flow::Cancel;
@@ -157,14 +204,14 @@ impl Map {
 
     async fn run_job(
         &self,
-        opened: &Opened,
+        (opened, workspace): (&Opened, Option<&WorkspaceRef>),
         job: Result<Job, String>,
         cancel: &CancellationToken,
     ) -> Result<Report, String> {
         let job = job?;
         let mut again = self.retries;
         loop {
-            let task = self.task(&job);
+            let task = self.task(&job, workspace);
             let result = task::run(&opened.session, SessionLane::Execute, task, cancel).await;
             let report = match result {
                 Ok(result) => self.report(&job, &result),
@@ -181,14 +228,17 @@ impl Map {
         Report::from_result(job.clone(), result)
     }
 
-    fn task(&self, job: &Job) -> Task {
+    fn task(&self, job: &Job, workspace: Option<&WorkspaceRef>) -> Task {
         let attempts = self.retries.saturating_add(1);
         let total = self.timeout.saturating_mul(attempts) + QUEUE_ALLOWANCE;
         let payload = json!({
             "command": job.command,
             "timeout": duration::milliseconds(self.timeout),
         });
-        let task = Task::new("bash", payload).timeout_ms(duration::milliseconds(total));
+        let mut task = Task::new("bash", payload).timeout_ms(duration::milliseconds(total));
+        if let Some(workspace) = workspace {
+            task = task.workspace(workspace.clone());
+        }
         match self.retries {
             0 => task,
             retries => task.effect(Effect::Idempotent).retries(retries),
@@ -249,6 +299,10 @@ struct Board<'a> {
     /// What `--halt` cancelled is not counted.
     failed: usize,
     next: Next,
+    /// Where changed files go, and where they come from.
+    changes: Option<(Changes, Broker)>,
+    /// Changes that could not be written.
+    conflicts: usize,
 }
 
 impl<'a> Board<'a> {
@@ -261,6 +315,8 @@ impl<'a> Board<'a> {
             total,
             failed: 0,
             next: Next::Go,
+            changes: None,
+            conflicts: 0,
         }
     }
 
@@ -274,6 +330,7 @@ impl<'a> Board<'a> {
             self.progress
                 .say(errors.strip_suffix('\n').unwrap_or(&errors));
         }
+        self.take_changes(&report).await;
         if self.map.junit.is_none() {
             report.stdout = String::new();
             report.stderr = String::new();
@@ -290,6 +347,20 @@ impl<'a> Board<'a> {
         })
     }
 
+    /// Writes the files that a job changed.
+    async fn take_changes(&mut self, report: &Report) {
+        let Some((changes, broker)) = &mut self.changes else {
+            return;
+        };
+        if let Some(returned) = &report.changes {
+            let job = format!("job {} ({})", report.job.number, report.job.argument);
+            for error in changes.take(broker, &job, returned).await {
+                self.conflicts += 1;
+                self.progress.say(&format!("error: {error}"));
+            }
+        }
+    }
+
     /// Writes the report and the table; the exit status.
     fn finish(mut self, command: &str) -> Result<u8, Failure> {
         self.reports.sort_by_key(|report| report.job.number);
@@ -300,7 +371,15 @@ impl<'a> Board<'a> {
             std::fs::write(path, text).map_err(|e| Failure::output(&what, &e))?;
         }
         self.progress.say(&report::table(&self.reports, self.total));
-        Ok(exit_status(self.failed))
+        if let Some((changes, _)) = &self.changes {
+            let (written, conflicts) = (changes.written, self.conflicts);
+            self.progress
+                .say(&format!("{written} changed files written, {conflicts} not"));
+        }
+        Ok(match self.conflicts {
+            0 => exit_status(self.failed),
+            _ => ERROR,
+        })
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! * [`app`], [`session`], [`task`]: what verbs stand on: coordinator, session, one task's end.
 //! * [`local_workers`]: the processes of `--local-workers`.
+//! * [`sync`]: the tree that tasks run in.
 //! * [`feed`], [`pump`] and [`order`]: many tasks at a time, their results in order.
 //! * [`output`], [`failure`]: data, talk, exit statuses. [`duration`], [`payload`]: what is typed.
 //! * [`listing`], [`moment`]: rows and times for people.
@@ -11,18 +12,22 @@ mod batch;
 mod bench;
 mod chaos;
 mod dlq;
+mod doctor;
 mod duration;
 mod env;
 mod failure;
 mod feed;
+mod init;
 mod lanes;
 mod listing;
 mod local_workers;
 mod map;
+mod mcp;
 mod moment;
 mod order;
 mod output;
 mod payload;
+mod pool;
 mod pump;
 mod search;
 mod serve;
@@ -30,10 +35,12 @@ mod session;
 mod sessions;
 mod stats;
 mod submit;
+mod sync;
 mod task;
 mod tasks;
 mod watch;
 mod workers;
+mod workspace;
 
 use a3s_shared::runtime::telemetry;
 use clap::{Parser, Subcommand};
@@ -70,10 +77,12 @@ pub(crate) struct Cli {
 enum Verb {
     Serve(serve::Serve),
     Env(env::Env),
+    Init(init::Init),
     Submit(submit::Submit),
     Batch(batch::Batch),
     Search(search::Search),
     Map(map::Map),
+    Mcp(mcp::Mcp),
     Workers(workers::Workers),
     #[command(name = "session")]
     Sessions(sessions::Sessions),
@@ -81,9 +90,13 @@ enum Verb {
     Tasks(tasks::Tasks),
     #[command(name = "lane")]
     Lanes(lanes::Lanes),
+    Pool(pool::Pool),
     Stats(stats::Stats),
     Watch(watch::Watch),
     Dlq(dlq::Dlq),
+    #[command(name = "workspace")]
+    Workspaces(workspace::Workspaces),
+    Doctor(doctor::Doctor),
     Chaos(chaos::Chaos),
     Bench(bench::Bench),
 }
@@ -97,17 +110,22 @@ pub(crate) async fn run(cli: Cli) -> u8 {
     let (outcome, other) = match cli.verb {
         Verb::Serve(verb) => (verb.run(globals).await, None),
         Verb::Env(verb) => (verb.run(globals).await, None),
+        Verb::Init(verb) => (verb.run(globals).await, None),
         Verb::Submit(verb) => (verb.run(globals).await, None),
         Verb::Batch(verb) => (verb.run(globals).await, None),
         Verb::Search(verb) => (verb.run(globals).await, Some(search::ERROR)),
         Verb::Map(verb) => (verb.run(globals).await, Some(map::ERROR)),
+        Verb::Mcp(verb) => (verb.run(globals).await, None),
         Verb::Workers(verb) => (verb.run(globals).await, None),
         Verb::Sessions(verb) => (verb.run(globals).await, None),
         Verb::Tasks(verb) => (verb.run(globals).await, None),
         Verb::Lanes(verb) => (verb.run(globals).await, None),
+        Verb::Pool(verb) => (verb.run(globals).await, None),
         Verb::Stats(verb) => (verb.run(globals).await, None),
         Verb::Watch(verb) => (verb.run(globals).await, None),
         Verb::Dlq(verb) => (verb.run(globals).await, None),
+        Verb::Workspaces(verb) => (verb.run(globals).await, None),
+        Verb::Doctor(verb) => (verb.run(globals).await, None),
         Verb::Chaos(verb) => (verb.run(globals).await, None),
         Verb::Bench(verb) => (verb.run(globals).await, None),
     };

@@ -12,8 +12,8 @@ use super::output::Output;
 
 /// List the workers that are there
 ///
-/// Who they serve, from which lanes, how many of their slots are busy, when the broker last
-/// answered them, and how long ago they were heard of (a worker that says nothing for 15 seconds
+/// Who they serve, from which lanes, what holds the programs that they run, how many of their
+/// slots are busy, when the broker last answered them, and how long ago they were heard of (a worker that says nothing for 15 seconds
 /// is gone).
 #[derive(Debug, Args)]
 #[command(after_long_help = "\
@@ -55,6 +55,7 @@ fn table(workers: &[Presence], now_ms: u64) -> String {
         "serves",
         "lanes",
         "tools",
+        "sandbox",
         "busy",
         "last pull",
         "heard of",
@@ -65,19 +66,31 @@ fn table(workers: &[Presence], now_ms: u64) -> String {
     table.trim_fmt()
 }
 
-fn row(worker: &Presence, now_ms: u64) -> [String; 8] {
+fn row(worker: &Presence, now_ms: u64) -> [String; 9] {
     let lanes: Vec<&str> = worker.lanes.iter().map(|lane| lane.id()).collect();
     let serves = match &worker.serves {
         Serves::Pool(pool) => format!("pool {pool}"),
         Serves::Session(session) => format!("session {session}"),
     };
+    let turn = match (
+        worker.labels.get("distance"),
+        worker.labels.get("help-when"),
+    ) {
+        (Some(distance), _) => format!(" at {distance}"),
+        (None, Some(waiting)) => format!(" when {waiting} wait"),
+        (None, None) => String::new(),
+    };
     let state = if worker.draining { " (draining)" } else { "" };
     [
         worker.worker_id.clone(),
         worker.host.clone(),
-        format!("{serves}{state}"),
+        format!("{serves}{turn}{state}"),
         lanes.join(","),
         worker.tools.len().to_string(),
+        worker
+            .sandbox
+            .clone()
+            .unwrap_or_else(|| "not told".to_owned()),
         format!("{}/{}", worker.busy, worker.slots),
         match worker.last_pull_ms {
             0 => "never".to_owned(),
@@ -111,24 +124,28 @@ mod tests {
             serves: Serves::Pool("default".into()),
             lanes: vec![SessionLane::Query, SessionLane::Execute],
             tools: vec!["read".into(), "grep".into()],
+            tool_digest: None,
             slots: 4,
             busy: 1,
             done: 0,
             workspace: "/".into(),
-            labels: BTreeMap::new(),
+            labels: BTreeMap::from([("distance".into(), "5".into())]),
+            sandbox: Some("landlock v7 + seccomp".into()),
             started_at_ms: 0,
             last_pull_ms: 0,
             seen_at_ms: 10_000,
             draining: true,
+            refused: 0,
         };
         assert_eq!(
             row(&worker, 12_340),
             [
                 "w1",
                 "box",
-                "pool default (draining)",
+                "pool default at 5 (draining)",
                 "query,execute",
                 "2",
+                "landlock v7 + seccomp",
                 "1/4",
                 "never",
                 "2.3 s ago"

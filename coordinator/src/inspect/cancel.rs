@@ -98,7 +98,8 @@ async fn settle_all(
 async fn settle(broker: &Broker, task: &Listed, reason: &str) -> Result<TaskResult, BrokerError> {
     let own = cancelled(task, reason);
     let encoding = task.stored.headers.encoding(&task.stored.body);
-    let outcome = match broker.publish_result(&own, encoding).await? {
+    let answer = broker.publish_answer(&own, encoding, task.stored.signature());
+    let outcome = match answer.await? {
         Stored::First => {
             tell(broker, &own);
             own
@@ -108,15 +109,17 @@ async fn settle(broker: &Broker, task: &Listed, reason: &str) -> Result<TaskResu
             winner.unwrap_or(own)
         }
     };
-    broker
-        .remove_task(&Accepted {
-            stream: task.stored.stream.clone(),
-            sequence: task.stored.sequence,
-            duplicate: false,
-            blob: task.stored.headers.blob.clone(),
-        })
-        .await?;
-    Ok(outcome)
+    let accepted = Accepted {
+        stream: task.stored.stream.clone(),
+        sequence: task.stored.sequence,
+        duplicate: false,
+        blob: task.stored.headers.blob.clone(),
+    };
+    match broker.remove_task(&accepted).await {
+        // It stays until a worker gets it, which finds the marker and only acknowledges.
+        Err(error) if error.is_denied() => Ok(outcome),
+        removed => removed.map(|_| outcome),
+    }
 }
 
 fn cancelled(task: &Listed, reason: &str) -> TaskResult {

@@ -7,10 +7,9 @@
 
 use std::collections::HashMap;
 
-use a3s_shared::broker::{Broker, BrokerError, TaskAddress, TaskStream};
+use a3s_shared::broker::{Broker, BrokerError, Seen, TaskAddress, TaskStream};
 use a3s_shared::protocol::{Route, SessionLane};
 use async_nats::jetstream::consumer;
-use async_nats::jetstream::context::ConsumerInfoErrorKind;
 use serde::Serialize;
 
 /// Where an accepted task without a result is.
@@ -98,16 +97,13 @@ async fn consumer_info(
     which: TaskStream,
     name: &str,
 ) -> Result<Option<consumer::Info>, BrokerError> {
-    let unreachable = |reason: String| BrokerError::Unreachable {
-        what: format!("look at consumer {name}"),
-        reason,
-    };
     let stream = broker.names().tasks(which);
-    let stream = broker.jetstream().get_stream_no_info(stream).await;
-    let stream = stream.map_err(|e| unreachable(e.to_string()))?;
-    match stream.consumer_info(name).await {
-        Ok(info) => Ok(Some(info)),
-        Err(error) if error.kind() == ConsumerInfoErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unreachable(error.to_string())),
+    match broker.consumer_info(&stream, name).await? {
+        Seen::There(info) => Ok(Some(info)),
+        Seen::Missing => Ok(None),
+        Seen::Hidden(denied) => {
+            let what = format!("look at consumer {name}");
+            Err(BrokerError::Denied { what, denied })
+        }
     }
 }

@@ -35,7 +35,8 @@ pub(super) async fn bury(
             .await?;
         let error = format!("{reason}; kept among the dead letters");
         let result = result(&task, ErrorKind::DeadLettered, error);
-        if broker.publish_result(&result, encoding).await? == Stored::First {
+        let answer = broker.publish_answer(&result, encoding, stored.signature());
+        if answer.await? == Stored::First {
             tell(broker, EventKind::DeadLettered, &result);
         }
     }
@@ -54,7 +55,8 @@ pub(super) async fn time_out(
     );
     let result = result(task, ErrorKind::TimedOut, error);
     let encoding = stored.headers.encoding(&stored.body);
-    if broker.publish_result(&result, encoding).await? == Stored::First {
+    let answer = broker.publish_answer(&result, encoding, stored.signature());
+    if answer.await? == Stored::First {
         tell(broker, EventKind::Timeout, &result);
     }
     if let Some(blob) = &stored.headers.blob {

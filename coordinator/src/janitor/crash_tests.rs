@@ -53,6 +53,7 @@ async fn stored(broker: &Broker, id: &str) -> (StoredTask, ExternalTask) {
         retry: RetryPolicy::default(),
         encoding: Encoding::MessagePack,
         traceparent: None,
+        workspace: None,
     };
     let route = Route::Pool("default".to_owned());
     let accepted = broker.submit(&task, &route, &options).await;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use a3s_shared::broker::{Broker, BrokerError, StoredTask, TaskStream};
+use a3s_shared::broker::{Broker, BrokerError, Seen, StoredTask, TaskStream};
 use async_nats::jetstream::consumer::PullConsumer;
 use async_nats::jetstream::{AckKind, Message};
 use futures::StreamExt;
@@ -33,11 +33,30 @@ struct Advisory {
 /// Moves tasks for ever. Several processes may: each advisory goes to one of them, and every step
 /// may be repeated.
 pub(crate) async fn move_given_up(broker: Broker) {
+    if let Err(error) = may_move(&broker).await
+        && error.is_denied()
+    {
+        tracing::debug!(%error, "others move what the broker gives up");
+        return;
+    }
     loop {
         if let Err(error) = move_batch(&broker).await {
             tracing::debug!(%error, "the advisories of the broker cannot be read");
             sleep(BACK_OFF).await;
         }
+    }
+}
+
+/// Whether our credential may, which the pull itself would not say.
+async fn may_move(broker: &Broker) -> Result<(), BrokerError> {
+    let names = broker.names();
+    let (stream, consumer) = (names.advisories(), names.mover_consumer());
+    match broker.consumer_info(&stream, &consumer).await? {
+        Seen::There(_) | Seen::Missing => Ok(()),
+        Seen::Hidden(denied) => Err(BrokerError::Denied {
+            what: format!("look at consumer {consumer}"),
+            denied,
+        }),
     }
 }
 

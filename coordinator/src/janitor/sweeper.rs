@@ -25,6 +25,10 @@ pub(crate) async fn sweep_overdue(broker: Broker) {
         for (which, cursor) in &mut cursors {
             match sweep(&broker, *which, *cursor, AT_A_TIME).await {
                 Ok(next) => *cursor = next,
+                Err(error) if error.is_denied() => {
+                    tracing::debug!(%error, "others sweep up overdue tasks");
+                    return;
+                }
                 Err(error) => tracing::debug!(%error, "overdue tasks could not be swept"),
             }
         }
@@ -100,6 +104,7 @@ mod tests {
             retry: RetryPolicy::default(),
             encoding: Encoding::Json,
             traceparent: None,
+            workspace: None,
         };
         let route = Route::Pool("default".to_owned());
         broker

@@ -1,6 +1,6 @@
 //! What became of one command, and the exit status of all.
 
-use a3s_shared::protocol::{Outcome, TaskResult};
+use a3s_shared::protocol::{Outcome, RETURNED, Returned, TaskResult};
 use serde_json::Value;
 
 /// The largest number of failures that an exit status tells; 101 means more.
@@ -59,6 +59,8 @@ pub(crate) struct Report {
     pub(crate) stdout: String,
     /// What it printed to standard error.
     pub(crate) stderr: String,
+    /// The files that it changed, where these were asked for.
+    pub(crate) changes: Option<Returned>,
 }
 
 impl Report {
@@ -73,6 +75,7 @@ impl Report {
             seconds: f64::from(milliseconds) / 1_000.0,
             stdout: text("stdout"),
             stderr: text("stderr"),
+            changes: serde_json::from_value(result.result[RETURNED].clone()).ok(),
         }
     }
 
@@ -88,6 +91,7 @@ impl Report {
             seconds: 0.0,
             stdout: String::new(),
             stderr: String::new(),
+            changes: None,
         }
     }
 

@@ -134,6 +134,7 @@ mod tests {
             seconds: 0.25,
             stdout: "out \u{1b}[1m".to_owned(),
             stderr: String::new(),
+            changes: None,
         }
     }
 

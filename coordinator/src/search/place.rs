@@ -31,11 +31,22 @@ pub(crate) fn find(typed: Option<&str>, here: &Path, host: &str, workers: &[Pres
     let Some(inside) = inside else {
         return Place::Remote;
     };
-    let place = match typed {
+    local(typed, &path, inside).unwrap_or(Place::Remote)
+}
+
+/// Finds the place of `typed` in the tree at `root`, a path without symbolic links; none when it
+/// is elsewhere.
+pub(crate) fn find_in(typed: Option<&str>, here: &Path, root: &Path) -> Option<Place> {
+    let path = here.join(typed.unwrap_or("")).canonicalize().ok()?;
+    local(typed, &path, path.strip_prefix(root).ok()?)
+}
+
+/// The place of `path`, which the workers know as `inside`.
+fn local(typed: Option<&str>, path: &Path, inside: &Path) -> Option<Place> {
+    match typed {
         Some(typed) if path.is_file() => Root::of_file(typed, inside).map(Place::File),
-        typed => Root::new(typed, inside).map(|root| Place::Directory(path.clone(), root)),
-    };
-    place.unwrap_or(Place::Remote)
+        typed => Root::new(typed, inside).map(|root| Place::Directory(path.to_owned(), root)),
+    }
 }
 
 /// What to say when workers of one machine see different directories: a path in a task is then
@@ -75,15 +86,18 @@ mod tests {
             serves: Serves::Pool("default".into()),
             lanes: Vec::new(),
             tools: Vec::new(),
+            tool_digest: None,
             slots: 1,
             busy: 0,
             done: 0,
             workspace: workspace.display().to_string(),
             labels: BTreeMap::new(),
+            sandbox: None,
             started_at_ms: 0,
             last_pull_ms: 0,
             seen_at_ms: 0,
             draining: false,
+            refused: 0,
         }
     }
 

@@ -1,7 +1,7 @@
-//! Files into tasks: contiguous runs in path order, so that merging is concatenation, of about
-//! the same cost, so that no worker is left with the long one.
-
-use std::ops::Range;
+//! Files into tasks, while they are still being found: contiguous runs in path order, so that
+//! merging is concatenation. Tasks grow with what has been seen, so that the first ones are on their
+//! way at once, a large tree does not become thousands, and the last ones are of about the same
+//! cost, so that no worker is left with the long one.
 
 use super::tree::File;
 
@@ -13,95 +13,85 @@ const FILE_COST: u64 = 16 * 1024;
 const MIN_COST: u64 = 512 * 1024;
 
 /// Above this a task makes its neighbours wait, and its output may pass a worker's limit.
-const MAX_COST: u64 = 8 * 1024 * 1024;
+const MAX_COST: u64 = 16 * 1024 * 1024;
 
 /// How many bytes of paths fit into a task that still travels inside its message.
 const MAX_PATH_BYTES: usize = 128 * 1024;
 
-/// How many tasks each slot gets, so that the last ones even out what the estimate missed.
-const TASKS_A_SLOT: u64 = 4;
+/// How many tasks each slot would get if all were like the next one.
+const TASKS_A_SLOT: u64 = 2;
 
 /// The first task is this much smaller than the others: the user sees a first line early.
 const FIRST_SHARE: u64 = 8;
 
-/// One task: which of the files it searches.
+/// One task: the files that it searches, one or more.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Chunk {
-    /// Indices into the files.
-    pub(crate) files: Range<usize>,
+    /// In path order.
+    pub(crate) files: Vec<File>,
     /// The sum of their sizes, in bytes.
     pub(crate) bytes: u64,
 }
 
-/// Splits `files` for a fleet of `slots` slots. Every file is in exactly one chunk; chunks follow
-/// each other in the order of the files.
-pub(crate) fn plan(files: &[File], slots: usize) -> Vec<Chunk> {
-    let total: u64 = files.iter().map(cost).sum();
-    let tasks = (slots.max(1) as u64).saturating_mul(TASKS_A_SLOT);
-    let share = total.div_ceil(tasks).clamp(MIN_COST, MAX_COST);
-    let mut chunks = Vec::new();
-    let mut open = Open::at(0);
-    for (index, file) in files.iter().enumerate() {
-        let target = match chunks.len() {
-            0 => share / FIRST_SHARE,
-            _ => share,
-        };
-        if open.is_full_for(file, target) {
-            chunks.push(open.close(index));
-            open = Open::at(index);
-        }
-        open.add(file);
-    }
-    if open.start < files.len() {
-        chunks.push(open.close(files.len()));
-    }
-    chunks
-}
-
-fn cost(file: &File) -> u64 {
-    file.size.saturating_add(FILE_COST)
-}
-
-/// The chunk that is being filled.
-struct Open {
-    start: usize,
+/// Makes tasks of the files that it is given, in their order. Every file is in exactly one.
+#[derive(Debug)]
+pub(crate) struct Planner {
+    slots: u64,
+    /// The cost of all tasks so far.
+    seen: u64,
+    /// The task that is being filled, and its cost.
+    open: Chunk,
     cost: u64,
-    bytes: u64,
     path_bytes: usize,
 }
 
-impl Open {
-    fn at(start: usize) -> Self {
+impl Planner {
+    /// For a fleet of `slots` slots.
+    pub(crate) fn new(slots: usize) -> Self {
         Self {
-            start,
+            slots: slots.max(1) as u64,
+            seen: 0,
+            open: Chunk {
+                files: Vec::new(),
+                bytes: 0,
+            },
             cost: 0,
-            bytes: 0,
             path_bytes: 0,
         }
     }
 
-    /// Whether `file` belongs to the next chunk: this one is closer to its target without it.
-    fn is_full_for(&self, file: &File, target: u64) -> bool {
-        if self.cost == 0 {
-            return false;
-        }
-        let half = cost(file) / 2;
-        self.cost.saturating_add(half) > target
-            || self.path_bytes + file.path.len() > MAX_PATH_BYTES
-    }
-
-    fn add(&mut self, file: &File) {
-        self.cost = self.cost.saturating_add(cost(file));
-        self.bytes = self.bytes.saturating_add(file.size);
+    /// Adds a file; the task before it, if that is full now.
+    pub(crate) fn add(&mut self, file: File) -> Option<Chunk> {
+        let full = self.is_full_for(&file).then(|| self.finish()).flatten();
+        self.cost = self.cost.saturating_add(cost(&file));
+        self.open.bytes = self.open.bytes.saturating_add(file.size);
         self.path_bytes += file.path.len();
+        self.open.files.push(file);
+        full
     }
 
-    fn close(&self, end: usize) -> Chunk {
-        Chunk {
-            files: self.start..end,
-            bytes: self.bytes,
-        }
+    /// The task of the files that are left, if there are any.
+    pub(crate) fn finish(&mut self) -> Option<Chunk> {
+        let next = Self::new(usize::try_from(self.slots).unwrap_or(usize::MAX));
+        let seen = self.seen.saturating_add(self.cost);
+        let last = std::mem::replace(self, Self { seen, ..next });
+        (!last.open.files.is_empty()).then_some(last.open)
     }
+
+    /// Whether `file` belongs to the next task: this one is closer to its target without it.
+    fn is_full_for(&self, file: &File) -> bool {
+        let target = match self.seen {
+            0 => MIN_COST / FIRST_SHARE,
+            seen => (seen / self.slots.saturating_mul(TASKS_A_SLOT)).clamp(MIN_COST, MAX_COST),
+        };
+        !self.open.files.is_empty()
+            && (self.cost.saturating_add(cost(file) / 2) > target
+                || self.path_bytes + file.path.len() > MAX_PATH_BYTES)
+    }
+}
+
+fn cost(file: &File) -> u64 {
+    file.size.saturating_add(FILE_COST)
 }
 
 #[cfg(test)]
@@ -118,54 +108,65 @@ mod tests {
         sizes.iter().enumerate().map(file).collect()
     }
 
-    fn chunk_cost(files: &[File], chunk: &Chunk) -> u64 {
-        files[chunk.files.clone()].iter().map(cost).sum()
+    fn plan(files: &[File], slots: usize) -> Vec<Chunk> {
+        let mut planner = Planner::new(slots);
+        let mut chunks = Vec::new();
+        for file in files {
+            chunks.extend(planner.add(file.clone()));
+        }
+        chunks.extend(planner.finish());
+        assert_eq!(planner.finish(), None);
+        chunks
+    }
+
+    fn chunk_cost(chunk: &Chunk) -> u64 {
+        chunk.files.iter().map(cost).sum()
     }
 
     proptest! {
         #[test]
-        fn every_file_is_in_one_chunk_in_order(
+        fn every_file_is_in_one_task_in_order(
             sizes in prop::collection::vec(0_u64..3_000_000, 0..400),
             slots in 0_usize..40,
         ) {
             let files = files(&sizes);
-            let mut next = 0;
-            for chunk in plan(&files, slots) {
-                prop_assert_eq!(chunk.files.start, next);
-                prop_assert!(!chunk.files.is_empty());
-                next = chunk.files.end;
-            }
-            prop_assert_eq!(next, files.len());
+            let chunks = plan(&files, slots);
+            prop_assert!(chunks.iter().all(|chunk| !chunk.files.is_empty()));
+            let planned: Vec<File> = chunks.into_iter().flat_map(|chunk| chunk.files).collect();
+            prop_assert_eq!(planned, files);
         }
 
         #[test]
-        fn no_chunk_costs_more_than_its_share_and_half_of_its_last_file(
+        fn no_task_costs_more_than_its_share_of_what_was_before_and_half_of_its_last_file(
             sizes in prop::collection::vec(0_u64..3_000_000, 1..400),
             slots in 1_usize..40,
         ) {
-            let files = files(&sizes);
-            let total: u64 = files.iter().map(cost).sum();
-            let share = total.div_ceil(slots as u64 * 4).clamp(MIN_COST, MAX_COST);
-            for chunk in plan(&files, slots) {
-                let last = cost(&files[chunk.files.end - 1]);
-                let alone = chunk.files.len() == 1;
-                prop_assert!(alone || chunk_cost(&files, &chunk) <= share + last / 2 + 1);
+            let mut seen = 0;
+            for chunk in plan(&files(&sizes), slots) {
+                let share = (seen / (slots as u64 * 2)).clamp(MIN_COST, MAX_COST);
+                let last = chunk.files.last().map_or(0, cost);
+                let whole = chunk_cost(&chunk);
+                prop_assert!(chunk.files.len() == 1 || whole <= share + last / 2 + 1);
+                seen += whole;
             }
         }
     }
 
     #[test]
-    fn a_fleet_gets_about_four_tasks_a_slot() {
-        let files = files(&[40_000; 5_000]);
-        let chunks = plan(&files, 12);
-        assert!((44..=60).contains(&chunks.len()), "{}", chunks.len());
+    fn tasks_grow_with_the_tree_and_the_last_ones_are_even() {
+        let chunks = plan(&files(&[40_000; 5_000]), 12);
+        assert!((60..=120).contains(&chunks.len()), "{}", chunks.len());
+        let last = chunk_cost(&chunks[chunks.len() - 2]);
+        let all: u64 = chunks.iter().map(chunk_cost).sum();
+        assert!(last * 12 < all, "{last} of {all} at the end");
     }
 
     #[test]
-    fn the_first_task_is_small() {
-        let files = files(&[40_000; 5_000]);
-        let chunks = plan(&files, 12);
-        assert!(chunks[0].bytes * 4 < chunks[1].bytes);
+    fn the_first_task_is_small_and_waits_for_no_more_files() {
+        let mut planner = Planner::new(12);
+        let mut files = files(&[40_000; 5]).into_iter();
+        let first = files.find_map(|file| planner.add(file)).expect("a task");
+        assert!(first.files.len() <= 2, "{first:?}");
     }
 
     #[test]
@@ -188,7 +189,7 @@ mod tests {
         };
         let files: Vec<File> = (0..200).map(file).collect();
         for chunk in plan(&files, 1) {
-            let paths: usize = files[chunk.files].iter().map(|f| f.path.len()).sum();
+            let paths: usize = chunk.files.iter().map(|f| f.path.len()).sum();
             assert!(paths <= MAX_PATH_BYTES);
         }
     }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::tree::{File, Filter, Listing};
+use super::tree::{File, Filter};
 
 /// What to print of each match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -50,9 +50,9 @@ impl Query {
     }
 
     /// The payload of a task that searches `paths`, relative to the workspace, in this order.
-    pub(crate) fn payload(&self, paths: &[String]) -> Value {
+    pub(crate) fn payload(&self, paths: Vec<String>) -> Value {
         let mut payload = self.common();
-        payload["paths"] = json!(paths);
+        payload["paths"] = paths.into();
         payload
     }
 
@@ -113,13 +113,11 @@ impl Listed {
         self.kind == "file"
     }
 
-    /// The files, under the names that the user knows.
-    pub(crate) fn into_listing(self) -> Listing {
-        let file = |(path, size)| File { path, size };
-        Listing {
-            files: self.files.into_iter().map(file).collect(),
-            errors: self.errors,
-        }
+    /// The files, under the names that the user knows, and what could not be read.
+    pub(crate) fn into_files(self) -> impl Iterator<Item = Result<File, String>> {
+        let file = |(path, size)| Ok(File { path, size });
+        let errors = self.errors.into_iter().map(Err);
+        self.files.into_iter().map(file).chain(errors)
     }
 }
 
@@ -174,9 +172,9 @@ mod tests {
             ..Query::default()
         };
         let paths = ["a".to_owned()];
-        assert_eq!(query.payload(&paths)["context"], 2);
+        assert_eq!(query.payload(paths.to_vec())["context"], 2);
         query.mode = Mode::Count;
-        let payload = query.payload(&paths);
+        let payload = query.payload(paths.to_vec());
         assert_eq!(payload.get("context"), None);
         assert_eq!(payload["output_mode"], "count");
     }
@@ -186,7 +184,8 @@ mod tests {
         let answer = json!({"files": [["b", 2], ["a/c", 1]], "kind": "dir", "bytes": 3});
         let listed = Listed::read(answer).expect("a list");
         assert!(!listed.is_file());
-        let files = listed.into_listing().files;
+        let files: Result<Vec<File>, String> = listed.into_files().collect();
+        let files = files.expect("all can be read");
         assert_eq!((files[0].path.as_str(), files[0].size), ("b", 2));
         assert_eq!(files[1].path, "a/c");
     }

@@ -42,12 +42,12 @@ impl Root {
 
     /// A path below the root, as tasks name it.
     pub(crate) fn send(&self, path: &str) -> String {
-        format!("{}{path}", self.sent)
+        [&self.sent, path].concat()
     }
 
     /// A path below the root, as the user knows it.
     pub(crate) fn show(&self, path: &str) -> String {
-        format!("{}{path}", self.shown)
+        [&self.shown, path].concat()
     }
 
     /// Whether the two names are one, so that output needs no change.

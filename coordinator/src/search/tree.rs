@@ -1,7 +1,8 @@
 //! The files below a directory, as ripgrep would search them: .gitignore, .ignore and .rgignore
 //! honoured, hidden ones skipped, sorted by path. Sizes come along, for planning.
 
-use std::path::Path;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
 
 use ignore::overrides::{Override, OverrideBuilder};
 use ignore::{DirEntry, WalkBuilder};
@@ -24,34 +25,27 @@ pub(crate) struct Filter {
     pub(crate) hidden: bool,
 }
 
-/// What a walk found.
-#[derive(Debug, Default)]
-pub(crate) struct Listing {
-    /// In path order.
-    pub(crate) files: Vec<File>,
-    /// What could not be read, a sentence each.
-    pub(crate) errors: Vec<String>,
-}
-
-/// Lists the files below `root`. Globs are relative to `base`, the directory that the user is in.
+/// Finds the files below `root`, in path order; an error is a sentence on what could not be read.
+/// Globs are relative to `base`, the directory that the user is in.
 ///
 /// # Errors
 /// A glob that is none.
-pub(crate) fn list(root: &Path, base: &Path, filter: &Filter) -> Result<Listing, ignore::Error> {
-    let mut walk = WalkBuilder::new(root);
+pub(crate) fn walk(
+    root: PathBuf,
+    base: &Path,
+    filter: &Filter,
+) -> Result<impl Iterator<Item = Result<File, String>> + use<>, ignore::Error> {
+    let mut walk = WalkBuilder::new(&root);
     walk.hidden(!filter.hidden)
         .overrides(overrides(base, filter)?)
         .add_custom_ignore_filename(".rgignore")
         .skip_stdout(true)
         .sort_by_file_name(Ord::cmp);
-    let mut listing = Listing::default();
-    for entry in walk.build() {
-        match entry {
-            Ok(entry) => listing.add(root, &entry),
-            Err(error) => listing.errors.push(error.to_string()),
-        }
-    }
-    Ok(listing)
+    let found = move |entry: Result<DirEntry, ignore::Error>| match entry {
+        Ok(entry) => File::read(&root, &entry),
+        Err(error) => Some(Err(error.to_string())),
+    };
+    Ok(walk.build().filter_map(found))
 }
 
 fn overrides(base: &Path, filter: &Filter) -> Result<Override, ignore::Error> {
@@ -62,24 +56,31 @@ fn overrides(base: &Path, filter: &Filter) -> Result<Override, ignore::Error> {
     builder.build()
 }
 
-impl Listing {
-    fn add(&mut self, root: &Path, entry: &DirEntry) {
+impl File {
+    fn read(root: &Path, entry: &DirEntry) -> Option<Result<Self, String>> {
         // Symbolic links to files are skipped, as ripgrep does unless told to follow them.
         if !entry.file_type().is_some_and(|kind| kind.is_file()) {
-            return;
+            return None;
         }
-        let relative = entry.path().strip_prefix(root).unwrap_or(entry.path());
-        match relative.to_str() {
-            Some(path) => self.files.push(File {
+        Some(match below(root, entry.path()) {
+            Some(path) => Ok(Self {
                 path: path.to_owned(),
                 size: entry.metadata().map_or(0, |data| data.len()),
             }),
-            None => self.errors.push(format!(
+            None => Err(format!(
                 "{}: skipped, its name is not valid UTF-8 and cannot be sent to a worker",
                 entry.path().display()
             )),
-        }
+        })
     }
+}
+
+/// What follows `root` in the path of an entry of its walk, which begins with it letter for letter:
+/// so the two are not taken apart for each of many files.
+fn below<'a>(root: &Path, entry: &'a Path) -> Option<&'a str> {
+    let (root, entry) = (root.as_os_str().as_bytes(), entry.as_os_str().as_bytes());
+    let rest = entry.strip_prefix(root).unwrap_or(entry);
+    std::str::from_utf8(rest.strip_prefix(b"/").unwrap_or(rest)).ok()
 }
 
 #[cfg(test)]
@@ -99,9 +100,9 @@ mod tests {
     }
 
     fn names(dir: &Path, filter: &Filter) -> Vec<String> {
-        let listing = list(dir, dir, filter).expect("a listing");
-        assert_eq!(listing.errors, Vec::<String>::new());
-        listing.files.into_iter().map(|file| file.path).collect()
+        let walk = walk(dir.to_owned(), dir, filter).expect("a walk");
+        let file = |file: Result<File, String>| file.expect("it can be read").path;
+        walk.map(file).collect()
     }
 
     #[test]
@@ -131,8 +132,9 @@ mod tests {
             ("kept", "12345"),
         ]);
         assert_eq!(names(dir.path(), &Filter::default()), ["kept"]);
-        let listing = list(dir.path(), dir.path(), &Filter::default()).expect("a listing");
-        assert_eq!(listing.files[0].size, 5);
+        let first = walk(dir.path().to_owned(), dir.path(), &Filter::default());
+        let first = first.expect("a walk").next().expect("a file");
+        assert_eq!(first.expect("it can be read").size, 5);
         let hidden = Filter {
             hidden: true,
             globs: vec!["!.git".to_owned()],
@@ -153,6 +155,7 @@ mod tests {
         };
         assert_eq!(names(dir.path(), &filter(&["*.rs"])), ["a.rs", "t/c.rs"]);
         assert_eq!(names(dir.path(), &filter(&["*.rs", "!t"])), ["a.rs"]);
-        assert!(list(dir.path(), dir.path(), &filter(&["a{b"])).is_err());
+        let (root, wrong) = (dir.path().to_owned(), filter(&["a{b"]));
+        assert!(walk(root, dir.path(), &wrong).is_err());
     }
 }

@@ -31,9 +31,19 @@ impl Core {
             effect: Some(job.options.effect),
             content_type: Some(Encoding::Json.content_type().to_owned()),
             reply_to: Some(self.hub.broker.names().result(&self.id, &task.task_id)),
-            ..TaskHeaders::read(|_| None)
+            ..TaskHeaders::default()
         };
-        let headers = headers.into_pairs().into_iter();
+        let subject = self
+            .hub
+            .broker
+            .names()
+            .task(&self.id, task.lane, &self.route);
+        let body = Encoding::Json.encode(&TaskBody::from(task));
+        let mut headers = headers.into_pairs();
+        // A replay signs anew only what was signed.
+        self.hub
+            .broker
+            .sign_task(task, &subject, &mut headers, &body);
         DeadLetter {
             task_id: task.task_id.clone(),
             session_id: task.session_id.clone(),
@@ -44,15 +54,12 @@ impl Core {
             failed_at: clock::now_ms(),
             history: Vec::new(),
             payload: task.payload.clone(),
-            subject: self
-                .hub
-                .broker
-                .names()
-                .task(&self.id, task.lane, &self.route),
+            subject,
             headers: headers
+                .into_iter()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
-            body: BASE64.encode(Encoding::Json.encode(&TaskBody::from(task))),
+            body: BASE64.encode(body),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! The end of a session: everyone who waits gets an answer, and nothing of it lingers.
+//! The end of a session: everyone who waits gets an answer, and nothing of it lingers. Or only
+//! this process's part in it: what the broker has goes on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +19,18 @@ impl Core {
         self.closed.get_or_init(|| self.close_once()).await;
     }
 
-    async fn close_once(self: &Arc<Self>) {
-        self.tell_session(EventKind::ShutdownStarted);
+    /// Takes no more tasks here; the session and what the broker has of it go on.
+    pub(crate) async fn leave(self: &Arc<Self>) {
+        self.closed.get_or_init(|| self.leave_once()).await;
+    }
+
+    async fn leave_once(self: &Arc<Self>) {
+        self.turn_away();
+        *self.results.lock() = None;
+    }
+
+    /// Refuses new tasks, and answers for those that the broker does not have yet.
+    fn turn_away(self: &Arc<Self>) {
         for room in &self.room {
             room.close();
         }
@@ -28,6 +39,11 @@ impl Core {
             let answer = Err(self.closed_before(&job));
             self.settle(job, answer, false);
         }
+    }
+
+    async fn close_once(self: &Arc<Self>) {
+        self.tell_session(EventKind::ShutdownStarted);
+        self.turn_away();
         if !self.is_idle_within(self.grace).await {
             self.cancel_all().await;
             if !self.is_idle_within(CANCEL_WITHIN).await {

@@ -143,9 +143,9 @@ impl Core {
         }
     }
 
-    /// Whether this is session `id`.
-    pub(crate) fn is(&self, id: &str) -> bool {
-        self.id == id
+    /// The session's id.
+    pub(crate) fn id(&self) -> &str {
+        &self.id
     }
 
     /// Sets the lanes' caps to the slots of the workers that serve them, where that is wanted.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use a3s_shared::protocol::{Encoding, Route, TaskResult};
+use a3s_shared::protocol::{Encoding, Route, SessionLane, TaskResult};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::{Duration, Instant, timeout};
@@ -24,7 +24,7 @@ use crate::stats::SessionQueueStats;
 /// What a session is made of. Shared by its handles and by its running tasks.
 pub(crate) struct Core {
     pub(super) hub: Arc<Hub>,
-    pub(super) id: String,
+    pub(crate) id: String,
     pub(super) route: Route,
     pub(super) encoding: Encoding,
     pub(super) plan: Plan,
@@ -88,7 +88,8 @@ impl Core {
             self.settle(job, Ok(result), false);
         }
         for job in due.start {
-            tokio::spawn(run(Arc::clone(self), job));
+            // Boxed, because the runtime moves a future several times before and after it runs.
+            tokio::spawn(Box::pin(run(Arc::clone(self), job)));
         }
     }
 
@@ -186,6 +187,13 @@ impl Core {
     fn note_published(&self, job: &Job) {
         if let Some(entry) = self.state.lock().outstanding.get_mut(&job.task.task_id) {
             entry.published = true;
+        }
+    }
+
+    /// The stored result of a task of `lane` was not believed.
+    pub(super) fn note_refused(&self, lane: SessionLane) {
+        if let Some(metrics) = &mut self.state.lock().metrics {
+            metrics.count(lane, Count::Refused, 1);
         }
     }
 

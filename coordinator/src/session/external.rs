@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use a3s_shared::broker::{Accepted, BrokerError, Stored, SubmitError};
+use a3s_shared::broker::{Accepted, Answer as StoredAnswer, BrokerError, Stored, SubmitError};
 use a3s_shared::protocol::{ErrorKind, TaskResult};
 use futures::StreamExt;
 use serde_json::json;
@@ -41,6 +41,10 @@ struct Trip<'a> {
     core: &'a Core,
     job: &'a mut Job,
     accepted: Option<Accepted>,
+    /// Its message's signature, where there is a key; its result names it.
+    signature: Option<String>,
+    /// Whether its result was not believed: nobody has told the world of its end.
+    disbelieved: bool,
     /// When this process answers itself, and with what.
     settle_at: Instant,
     cancelled: Option<String>,
@@ -57,6 +61,8 @@ pub(super) async fn run(core: &Arc<Core>, mut job: Box<Job>) -> (Box<Job>, End) 
         core,
         job: &mut job,
         accepted: None,
+        signature: None,
+        disbelieved: false,
         settle_at,
         cancelled: None,
         look_at,
@@ -72,7 +78,7 @@ impl Trip<'_> {
         if self.job.named
             && let Some(result) = Box::pin(self.look()).await
         {
-            return told(result);
+            return self.told(result);
         }
         if let Some(end) = self.publish().await {
             return end;
@@ -83,10 +89,14 @@ impl Trip<'_> {
     /// Publishes the task. An end, if there is one without waiting any longer.
     async fn publish(&mut self) -> Option<End> {
         let (broker, job) = (&self.core.hub.broker, &*self.job);
-        let task = match broker.prepare(&job.task, &self.core.route, &job.options) {
+        let mut task = match broker.prepare(&job.task, &self.core.route, &job.options) {
             Ok(task) => task,
             Err(refused) => return Some(over(Err(TaskError::Refused(refused)))),
         };
+        if broker.signatures().key.is_some() {
+            Box::pin(broker.sign(&mut task)).await;
+            self.signature = task.signature().map(str::to_owned);
+        }
         let publish = broker.send(task);
         tokio::pin!(publish);
         loop {
@@ -95,7 +105,7 @@ impl Trip<'_> {
                 answer = &mut publish => return self.published(answer).await,
                 signal = self.job.signals.next() => {
                     if let Some(result) = self.heard(signal).await {
-                        return Some(told(result));
+                        return Some(self.told(result));
                     }
                 }
                 () = self.alarm.as_mut() => {
@@ -116,7 +126,7 @@ impl Trip<'_> {
                 let duplicate = accepted.duplicate;
                 self.accepted = Some(accepted);
                 if duplicate {
-                    Box::pin(self.look()).await.map(told)
+                    Box::pin(self.look()).await.map(|result| self.told(result))
                 } else {
                     None
                 }
@@ -134,7 +144,7 @@ impl Trip<'_> {
                 biased;
                 signal = self.job.signals.next() => {
                     if let Some(result) = self.heard(signal).await {
-                        return told(result);
+                        return self.told(result);
                     }
                 }
                 () = self.alarm.as_mut() => {
@@ -142,7 +152,7 @@ impl Trip<'_> {
                         return Box::pin(self.settle()).await;
                     }
                     if let Some(result) = Box::pin(self.look()).await {
-                        return told(result);
+                        return self.told(result);
                     }
                 }
             }
@@ -152,7 +162,7 @@ impl Trip<'_> {
     /// Takes note of a signal; a result, if it is one or leads to one.
     async fn heard(&mut self, signal: Option<Signal>) -> Option<TaskResult> {
         match signal {
-            Some(Signal::Result(result)) => return Some(*result),
+            Some(Signal::Result(stored)) => return Some(self.believed(*stored)),
             Some(Signal::Look) => return Box::pin(self.look()).await,
             Some(Signal::Cancel(reason)) => {
                 self.settle_at = self.settle_at.min(Instant::now() + CANCEL_GRACE);
@@ -181,8 +191,37 @@ impl Trip<'_> {
         self.look_at = Instant::now() + LOOK_EVERY;
         self.set_alarm();
         let task = &self.job.task;
-        let result = self.core.hub.broker.result(&task.session_id, &task.task_id);
-        timeout(LOOK_WITHIN, result).await.ok()?.ok()?
+        let stored = self.core.hub.broker.answer(&task.session_id, &task.task_id);
+        let stored = timeout(LOOK_WITHIN, stored).await.ok()?.ok()?;
+        stored.map(|stored| self.believed(stored))
+    }
+
+    /// What the caller is told of a stored result: the result; or, where results are checked and it
+    /// is not believed, that. Under an id of the caller's own an earlier task may have been
+    /// answered, and that counts as always.
+    fn believed(&mut self, stored: StoredAnswer) -> TaskResult {
+        let broker = &self.core.hub.broker;
+        let checked = broker.signatures().trust.is_some() && !stored.refused && !self.job.named;
+        let stored = match checked && stored.answers != self.signature {
+            true => broker.not_its_answer(stored),
+            false => stored,
+        };
+        if !stored.refused {
+            return stored.result;
+        }
+        self.disbelieved = true;
+        self.core.note_refused(self.job.task.lane);
+        let error = stored.result.error;
+        self.job.result(Some(ErrorKind::Unknown), error, json!({}))
+    }
+
+    /// The end of a task with a stored result. Its worker has told the world, unless the result is
+    /// not believed.
+    fn told(&self, result: TaskResult) -> End {
+        End::Over {
+            answer: Ok(result),
+            told: !self.disbelieved,
+        }
     }
 
     /// Answers for the workers. Whatever the broker then has is the outcome.
@@ -202,10 +241,10 @@ impl Trip<'_> {
         }
     }
 
-    async fn store(&self, own: TaskResult) -> Result<End, BrokerError> {
+    async fn store(&mut self, own: TaskResult) -> Result<End, BrokerError> {
         let broker = &self.core.hub.broker;
         let stored = broker
-            .publish_result(&own, self.job.options.encoding)
+            .publish_answer(&own, self.job.options.encoding, self.signature.as_deref())
             .await?;
         // The task must not start any more. When this fails, the worker that gets it finds it
         // past its deadline or cancelled, and the result stored.
@@ -217,8 +256,9 @@ impl Trip<'_> {
         match stored {
             Stored::First => Ok(End::with(own)),
             Stored::AlreadyThere => {
-                let winner = broker.result(&own.session_id, &own.task_id).await?;
-                Ok(told(winner.unwrap_or(own)))
+                let winner = broker.answer(&own.session_id, &own.task_id).await?;
+                let winner = winner.map(|stored| self.believed(stored));
+                Ok(self.told(winner.unwrap_or(own)))
             }
         }
     }
@@ -229,13 +269,5 @@ fn over(answer: Answer) -> End {
     End::Over {
         answer,
         told: false,
-    }
-}
-
-/// The end of a task whose worker has told the world.
-fn told(result: TaskResult) -> End {
-    End::Over {
-        answer: Ok(result),
-        told: true,
     }
 }

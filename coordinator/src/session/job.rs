@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use a3s_shared::broker::TaskOptions;
+use a3s_shared::broker::{Answer as StoredAnswer, TaskOptions};
 use a3s_shared::protocol::{
     ErrorKind, ExternalTask, ExternalTaskResult, Outcome, TaskHandlerMode, TaskResult, clock,
 };
@@ -58,7 +58,7 @@ pub(super) const SIGNALS_KEPT: usize = 16;
 #[derive(Debug)]
 pub(super) enum Signal {
     /// It has this result.
-    Result(Box<TaskResult>),
+    Result(Box<StoredAnswer>),
     /// The host has answered it.
     Answer(Box<ExternalTaskResult>),
     /// It must end.
@@ -136,7 +136,7 @@ impl Job {
             tokio::select! {
                 signal = self.signals.next() => match signal {
                     Some(Signal::Cancel(reason)) => return self.cancelled(reason),
-                    Some(Signal::Result(result)) => return *result,
+                    Some(Signal::Result(stored)) => return stored.result,
                     Some(Signal::Answer(answer)) => return self.answered(Ok(*answer)),
                     Some(Signal::Look) => {}
                     // The session forgot it; its time still ends.

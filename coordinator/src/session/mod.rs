@@ -224,4 +224,12 @@ impl Session {
     pub async fn close(&self) {
         self.core.close().await;
     }
+
+    /// Takes no more tasks in this process, and leaves the rest as it is: what the broker has goes
+    /// on, and its results can be fetched by whoever opens the session next. What waits in this
+    /// process was not accepted yet, and is not started. A [`close`](Self::close) after it does
+    /// nothing.
+    pub async fn leave(&self) {
+        self.core.leave().await;
+    }
 }

@@ -29,13 +29,13 @@ impl Core {
 }
 
 async fn forward(mut feed: ResultFeed, core: Weak<Core>) {
-    while let Some(result) = feed.next().await {
+    while let Some(answer) = feed.next_answer().await {
         let Some(core) = core.upgrade() else { return };
-        let (id, lane) = (result.task_id.clone(), result.lane);
+        let (id, lane) = (answer.result.task_id.clone(), answer.result.lane);
         let ours = core
             .state
             .lock()
-            .signal(&id, Signal::Result(Box::new(result)));
+            .signal(&id, Signal::Result(Box::new(answer)));
         if !ours {
             core.inherited_ended(lane);
         }

@@ -1,10 +1,9 @@
 //! What waits and what runs in a session, and what starts next. No I/O: it is told the time, and
 //! answers with what to do. Behind one lock, which is held for short and never across an await.
 
-use std::collections::HashMap;
-
 use a3s_shared::broker::Backlog;
 use a3s_shared::protocol::{LaneHandlerConfig, SessionLane};
+use foldhash::HashMap;
 use futures::channel::mpsc;
 use tokio::time::Instant;
 
@@ -71,7 +70,7 @@ impl State {
     pub(super) fn new(plan: &Plan) -> Self {
         Self {
             scheduler: Scheduler::new(plan.caps, plan.boost, plan.pressure),
-            outstanding: HashMap::new(),
+            outstanding: HashMap::default(),
             handlers: plan.handlers,
             external_handler: None,
             host: HostTasks::default(),

@@ -171,6 +171,7 @@ impl Core {
                 .unwrap_or_else(by_effect),
             encoding: self.encoding,
             traceparent: None,
+            workspace: command.workspace().cloned(),
         }
     }
 }

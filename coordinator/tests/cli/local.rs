@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use a3s_testkit::{Process, ProcessBuilder, binary, eventually};
+use a3s_testkit::{Process, ProcessBuilder, binary};
 use serde_json::Value;
 
-use crate::stage::{SOON, finish};
+use crate::stage::{SOON, finish, gone};
 
 fn coordinator(state: &Path, arguments: &[&str]) -> ProcessBuilder {
     binary("a3s-worker");
@@ -30,21 +30,6 @@ async fn worker_pids(state: &Path) -> Vec<u64> {
         .map(|line| serde_json::from_str::<Value>(line).expect("JSON"))
         .filter_map(|worker| worker["pid"].as_u64())
         .collect()
-}
-
-async fn gone(pids: &[u64]) {
-    eventually("the workers to be gone", SOON, || {
-        let left: Vec<_> = pids
-            .iter()
-            .filter(|pid| Path::new(&format!("/proc/{pid}")).exists())
-            .collect();
-        std::future::ready(
-            left.is_empty()
-                .then_some(())
-                .ok_or(format!("{left:?} left")),
-        )
-    })
-    .await;
 }
 
 #[tokio::test]

@@ -7,4 +7,5 @@ mod map;
 mod search;
 mod stage;
 mod submit;
+mod sync;
 mod trees;

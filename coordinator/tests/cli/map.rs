@@ -2,7 +2,7 @@
 
 use a3s_testkit::{Process, binary};
 
-use crate::stage::{SOON, Stage, finish};
+use crate::stage::{SOON, Stage, finish, gone};
 
 #[tokio::test]
 async fn the_exit_status_counts_the_jobs_that_failed() {
@@ -134,7 +134,7 @@ async fn a_reader_that_has_seen_enough_ends_the_jobs() {
     let done = finish(done.start()).await;
     assert_eq!(done.stdout, "out\n", "{}", done.stderr);
     let pid = std::fs::read_to_string(stage.path().join("pid")).expect("the job ran");
-    assert!(!std::path::Path::new("/proc").join(pid.trim()).exists());
+    gone(&[pid.trim().parse().expect("a process id")]).await;
 }
 
 #[tokio::test]
@@ -152,6 +152,11 @@ async fn commands_can_be_looked_at_without_a_server() {
         .await;
     assert_eq!(done.status, 0, "{}", done.stderr);
     assert_eq!(done.stdout, "cc -c 'a b.c' -o 'a b'.o\ncc -c d.c -o d.o\n");
+    // Options end where the command begins.
+    let words = ["map", "--dry-run", "-j1", "echo", "-n", "{}", ":::", "-x"];
+    assert_eq!(stage.run(&words).await.stdout, "echo -n -x\n");
+    let misspelt = stage.run(&["map", "--dryrun", "echo", ":::", "x"]).await;
+    assert_eq!(misspelt.status, 2, "{}", misspelt.stdout);
     let by_variable = stage
         .coordinator(&["map", "cc {}", ":::", "a"])
         .env("A3S_DRY_RUN", "1");

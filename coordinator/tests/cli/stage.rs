@@ -119,3 +119,19 @@ pub(crate) async fn finish(mut process: Process) -> Done {
         stderr: process.stderr(),
     }
 }
+
+/// Waits until no process has one of these ids.
+pub(crate) async fn gone(pids: &[u64]) {
+    eventually("the processes to be gone", SOON, || {
+        let left: Vec<_> = pids
+            .iter()
+            .filter(|pid| Path::new(&format!("/proc/{pid}")).exists())
+            .collect();
+        std::future::ready(
+            left.is_empty()
+                .then_some(())
+                .ok_or(format!("{left:?} left")),
+        )
+    })
+    .await;
+}

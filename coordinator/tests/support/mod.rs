@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use a3s_coordinator::{Coordinator, Session, SessionQueueConfig};
-use a3s_shared::broker::{Broker, Settings, TaskStream};
+use a3s_shared::broker::{Broker, Settings, TaskStream, header_pairs};
 use a3s_shared::protocol::{
     Event, EventKind, ExternalTaskResult, LaneHandlerConfig, Presence, Route, Serves, SessionLane,
     TaskBody, TaskHandlerMode, TaskHeaders, TaskResult, clock,
@@ -184,7 +184,7 @@ where
     Fut: Future<Output = ExternalTaskResult>,
 {
     let headers = message.headers.clone().unwrap_or_default();
-    let headers = TaskHeaders::read(|name| headers.get(name).map(|value| value.as_str()));
+    let headers = TaskHeaders::read(header_pairs(&headers));
     let payload = match &headers.blob {
         Some(name) => broker.get_blob(name).await.expect("the body"),
         None => message.payload.clone(),
@@ -239,15 +239,18 @@ pub fn presence(id: &str, slots: usize, lanes: &[SessionLane]) -> Presence {
         serves: Serves::Pool("default".into()),
         lanes: lanes.to_vec(),
         tools: Vec::new(),
+        tool_digest: None,
         slots,
         busy: 0,
         done: 0,
         workspace: "/".into(),
         labels: BTreeMap::new(),
+        sandbox: None,
         started_at_ms: 0,
         last_pull_ms: 0,
         seen_at_ms: clock::now_ms(),
         draining: false,
+        refused: 0,
     }
 }
 

@@ -1,6 +1,6 @@
 //! `dlq replay` and `dlq purge`: what is done about dead letters.
 
-use a3s_shared::protocol::DeadLetter;
+use a3s_shared::broker::Replays;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use serde_json::json;
@@ -46,10 +46,16 @@ impl Change {
         }
         // Who names a task to be replayed means it. What is lost for good is asked for twice.
         let really = self.yes || (deed == Deed::Replay && !self.named.is_empty());
+        let broker = app.coordinator.broker();
+        let mut replays = Replays::new(broker);
         let mut output = Output::new();
         for letter in &letters {
             if really {
-                deed.perform(app, letter).await?;
+                let done = match deed {
+                    Deed::Replay => replays.replay(letter).await.map(drop),
+                    Deed::Purge => broker.forget(letter).await.map(drop),
+                };
+                done.map_err(Failure::broker)?;
             }
             let (id, session) = (&letter.task_id, &letter.session_id);
             if self.json {
@@ -69,15 +75,6 @@ impl Change {
 }
 
 impl Deed {
-    async fn perform(self, app: &App, letter: &DeadLetter) -> Result<(), Failure> {
-        let broker = app.coordinator.broker();
-        let done = match self {
-            Self::Replay => broker.replay(letter).await,
-            Self::Purge => broker.forget(letter).await.map(drop),
-        };
-        done.map_err(Failure::broker)
-    }
-
     fn word(self) -> &'static str {
         match self {
             Self::Replay => "replay",

@@ -3,9 +3,12 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use a3s_coordinator::Task;
 use a3s_shared::protocol::{Presence, SessionLane};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::failure::Failure;
@@ -13,25 +16,31 @@ use crate::cli::local_workers::hostname;
 use crate::cli::session::Opened;
 use crate::cli::task;
 use crate::search::place::{self, Place};
+use crate::search::plan::{Chunk, Planner};
 use crate::search::request::{Listed, listing_payload};
 use crate::search::root::Root;
-use crate::search::tree::{self, File, Listing};
+use crate::search::tree::{self, File};
 
 use super::Plan;
+use crate::workspace::push::Pushed;
+
+/// How many tasks may be planned before their turn.
+const AHEAD: usize = 1_024;
 
 /// How many places of workers an error names.
 const PLACES: usize = 3;
 
+/// Files while they are found, in path order; an error is a sentence on what could not be read.
+pub(super) type Walk = Box<dyn Iterator<Item = Result<File, String>> + Send>;
+
 /// The files of a search.
 pub(super) struct Files {
-    /// Below the root, in path order.
-    pub(super) files: Vec<File>,
     /// How tasks name them, and how the user does.
     pub(super) root: Root,
     /// The user named this one file, which ripgrep then shows without its path.
     pub(super) single: bool,
-    /// What could not be read.
-    pub(super) errors: Vec<String>,
+    /// What there is.
+    pub(super) walk: Walk,
 }
 
 impl Files {
@@ -41,21 +50,53 @@ impl Files {
             size: 0,
         };
         Self {
-            files: vec![file],
             root,
             single: true,
-            errors: Vec::new(),
+            walk: Box::new(std::iter::once(Ok(file))),
         }
     }
 
-    fn of_tree(root: Root, listing: Listing) -> Self {
+    fn of_tree(
+        root: Root,
+        walk: impl Iterator<Item = Result<File, String>> + Send + 'static,
+    ) -> Self {
         Self {
-            files: listing.files,
             root,
             single: false,
-            errors: listing.errors,
+            walk: Box::new(walk),
         }
     }
+}
+
+/// Makes tasks of what `walk` finds, for a fleet of `slots` slots, on a thread of its own: the
+/// first ones are searched while the others are being found. The thread ends when nobody takes
+/// them any more; only its handle tells whether it found everything or failed.
+pub(super) fn steps(walk: Walk, slots: usize) -> (mpsc::Receiver<Step>, JoinHandle<()>) {
+    let (sender, steps) = mpsc::channel(AHEAD);
+    let walking = tokio::task::spawn_blocking(move || {
+        let mut planner = Planner::new(slots);
+        for file in walk {
+            let step = match file {
+                Ok(file) => planner.add(file).map(Step::Search),
+                Err(error) => Some(Step::Unreadable(error)),
+            };
+            let unwanted = step.is_some_and(|step| sender.blocking_send(step).is_err());
+            if unwanted || sender.is_closed() {
+                return;
+            }
+        }
+        let last = planner.finish().map(Step::Search);
+        let _ = last.map(|step| sender.blocking_send(step));
+    });
+    (steps, walking)
+}
+
+/// What a walk comes to, next.
+pub(super) enum Step {
+    /// Files to search.
+    Search(Chunk),
+    /// Something cannot be read: a sentence.
+    Unreadable(String),
 }
 
 /// Finds the files. Waits for a worker first: only their workspaces tell which tree is meant.
@@ -76,20 +117,44 @@ pub(super) async fn find(
     match place::find(plan.path.as_deref(), &here, &hostname(), &workers) {
         Place::File(root) => Ok(Files::of_file(root)),
         Place::Directory(directory, root) => {
-            let listing = list_here(directory, here, plan).await?;
-            Ok(Files::of_tree(root, listing))
+            let walk = walk_here(directory, &here, plan)?;
+            Ok(Files::of_tree(root, walk))
         }
         Place::Remote => list_there(opened, plan, cancel, &workers).await,
     }
 }
 
-async fn list_here(directory: PathBuf, here: PathBuf, plan: &Plan) -> Result<Listing, Failure> {
-    let filter = plan.filter.clone();
-    let list = move || tree::list(&directory, &here, &filter);
-    tokio::task::spawn_blocking(list)
-        .await
-        .map_err(Failure::broker)?
-        .map_err(|e| Failure::usage(e.to_string()))
+/// Finds the files in a tree that was synced: those of this machine, as they are in it.
+pub(super) fn find_synced(tree: &Arc<Pushed>, plan: &Plan) -> Result<Files, Failure> {
+    let here = std::env::current_dir()
+        .map_err(|e| Failure::usage(format!("the current directory cannot be read: {e}")))?;
+    let outside = || {
+        let (path, root) = (plan.path.as_deref().unwrap_or("."), tree.root.display());
+        Failure::usage(format!("{path} is not in {root}, which was synced"))
+    };
+    let place = place::find_in(plan.path.as_deref(), &here, &tree.root);
+    match place.ok_or_else(outside)? {
+        Place::File(root) if tree.manifest.get(&root.sent).is_some() => Ok(Files::of_file(root)),
+        Place::Directory(directory, root) => {
+            let walk = walk_here(directory, &here, plan)?;
+            let (tree, place) = (Arc::clone(tree), root.clone());
+            // What came since the sync is no part of it.
+            let synced = move |file: &Result<File, String>| match file {
+                Ok(file) => tree.manifest.get(&place.send(&file.path)).is_some(),
+                Err(_) => true,
+            };
+            Ok(Files::of_tree(root, walk.filter(synced)))
+        }
+        Place::File(_) | Place::Remote => Err(outside()),
+    }
+}
+
+fn walk_here(
+    directory: PathBuf,
+    here: &Path,
+    plan: &Plan,
+) -> Result<impl Iterator<Item = Result<File, String>> + use<>, Failure> {
+    tree::walk(directory, here, &plan.filter).map_err(|e| Failure::usage(e.to_string()))
 }
 
 async fn list_there(
@@ -114,7 +179,7 @@ async fn list_there(
             let root = root.ok_or_else(|| Failure::usage(format!("{path}: not a path inside")))?;
             Ok(Files::of_file(root))
         }
-        _ => Ok(Files::of_tree(Root::identity(), listed.into_listing())),
+        _ => Ok(Files::of_tree(Root::identity(), listed.into_files())),
     }
 }
 

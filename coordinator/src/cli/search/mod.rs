@@ -18,6 +18,7 @@ use super::app::{App, Globals};
 use super::duration;
 use super::failure::{FAILED, Failure};
 use super::session::{SessionOptions, Target};
+use super::sync::SyncOptions;
 
 /// The exit status for anything that went wrong, as ripgrep's.
 pub(crate) const ERROR: u8 = 2;
@@ -34,7 +35,8 @@ const NOTHING: u8 = FAILED;
 #[command(after_long_help = "\
 Examples:
   a3s-coordinator --local-workers 3 search 'fn main' src
-  a3s-coordinator search -i -C2 -g '*.rs' 'todo|fixme'")]
+  a3s-coordinator search -i -C2 -g '*.rs' 'todo|fixme'
+  a3s-coordinator search --sync 'fn main'            workers without a checkout")]
 pub(crate) struct Search {
     /// Regular expression, as ripgrep takes
     pattern: String,
@@ -89,6 +91,9 @@ pub(crate) struct Search {
     timeout: Duration,
 
     #[command(flatten)]
+    sync: SyncOptions,
+
+    #[command(flatten)]
     session: SessionOptions,
 }
 
@@ -101,6 +106,7 @@ struct Plan {
     stats: bool,
     jobs: Option<usize>,
     timeout_ms: u64,
+    sync: SyncOptions,
     target: Target,
 }
 
@@ -136,6 +142,7 @@ impl Search {
             stats: self.stats,
             jobs: self.jobs.map(NonZeroUsize::get),
             timeout_ms: duration::milliseconds(self.timeout),
+            sync: self.sync,
             target: self.session.target(),
         })
     }

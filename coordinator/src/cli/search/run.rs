@@ -1,9 +1,10 @@
 //! The search itself: chunks become tasks, their outputs become one.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use a3s_coordinator::Task;
-use a3s_shared::protocol::{SessionLane, TaskResult};
+use a3s_shared::protocol::{SessionLane, TaskResult, WorkspaceRef};
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::app::App;
@@ -13,16 +14,17 @@ use crate::cli::output::{Output, Progress};
 use crate::cli::pump::{Flow, Pump};
 use crate::cli::session::Opened;
 use crate::cli::task::{self, NoResult};
-use crate::search::plan::{Chunk, plan as split};
+use crate::search::plan::Chunk;
 use crate::search::request::{Found, Mode};
+use crate::search::root::Root;
 use crate::search::stats::Stats;
 use crate::search::view::{self, Join};
 
-use super::files::{self, Files};
+use super::files::{self, Files, Step};
 use super::{ERROR, NOTHING, Plan};
 
 /// Searches and prints.
-pub(super) async fn run(app: &App, mut plan: Plan) -> Result<u8, Failure> {
+pub(super) async fn run(app: &App, plan: Plan) -> Result<u8, Failure> {
     let opened = plan
         .target
         .clone()
@@ -30,25 +32,30 @@ pub(super) async fn run(app: &App, mut plan: Plan) -> Result<u8, Failure> {
         .await?;
     opened.watch_lane(SessionLane::Query)?;
     let cancel = CancellationToken::new();
-    let files = tokio::select! {
-        files = files::find(&opened, &plan, &cancel) => files?,
+    let find = async {
+        let tree = plan.sync.push(app).await?.map(Arc::new);
+        let files = match &tree {
+            Some(tree) => files::find_synced(tree, &plan)?,
+            None => files::find(&opened, &plan, &cancel).await?,
+        };
+        Ok::<_, Failure>((files, tree.map(|tree| WorkspaceRef::new(tree.digest))))
+    };
+    let (files, workspace) = tokio::select! {
+        found = find => found?,
         () = app.shutdown.draining() => return Ok(failure::INTERRUPTED),
     };
-    if files.single {
-        plan.filter.globs.clear();
-    }
     let slots = plan.jobs.unwrap_or_else(|| opened.room.slots());
-    let chunks = split(&files.files, slots);
+    let Files { root, single, walk } = files;
+    let (mut steps, walking) = files::steps(walk, slots);
     let search = Searcher {
         plan: &plan,
-        files: &files,
+        root: &root,
+        single,
         opened: &opened,
         cancel: &cancel,
+        workspace,
     };
-    let mut printer = Printer::new(&plan, &files, chunks.len());
-    for error in &files.errors {
-        printer.complain(error);
-    }
+    let mut printer = Printer::new(&plan, &root, single);
     let pump = Pump {
         room: opened.room.clone().for_short_jobs(),
         order: Order::Input,
@@ -56,19 +63,26 @@ pub(super) async fn run(app: &App, mut plan: Plan) -> Result<u8, Failure> {
         shutdown: &app.shutdown,
     };
     pump.run(
-        futures::stream::iter(chunks),
-        |chunk| search.search(chunk),
-        async |part: Part| {
-            printer.print(part).await?;
+        futures::stream::poll_fn(move |context| steps.poll_recv(context)),
+        |step| search.take(step),
+        async |told: Told| {
+            printer.print(told).await?;
             Ok(Flow::Go)
         },
     )
     .await?;
+    walking.await.map_err(Failure::broker)?;
     printer.report();
     Ok(match cancel.is_cancelled() {
         true => failure::INTERRUPTED,
         false => printer.status(),
     })
+}
+
+/// What came of a step.
+enum Told {
+    Searched(Part),
+    Unreadable(String),
 }
 
 /// A chunk that was searched.
@@ -82,24 +96,33 @@ struct Part {
 
 struct Searcher<'a> {
     plan: &'a Plan,
-    files: &'a Files,
+    root: &'a Root,
+    /// Whether the user named one file.
+    single: bool,
     opened: &'a Opened,
     cancel: &'a CancellationToken,
+    workspace: Option<WorkspaceRef>,
 }
 
 impl Searcher<'_> {
+    async fn take(&self, step: Step) -> Told {
+        match step {
+            Step::Search(chunk) => Told::Searched(self.search(chunk).await),
+            Step::Unreadable(error) => Told::Unreadable(error),
+        }
+    }
+
     async fn search(&self, chunk: Chunk) -> Part {
-        let paths: Vec<String> = self.files.files[chunk.files.clone()]
-            .iter()
-            .map(|file| self.files.root.send(&file.path))
-            .collect();
+        let files = chunk.files.iter();
+        let paths: Vec<String> = files.map(|file| self.root.send(&file.path)).collect();
         let payload = match paths.as_slice() {
-            [path] if self.files.single && !self.plan.json => {
-                self.plan.query.payload_for_file(path)
-            }
-            paths => self.plan.query.payload(paths),
+            [path] if self.single && !self.plan.json => self.plan.query.payload_for_file(path),
+            _ => self.plan.query.payload(paths),
         };
-        let task = Task::new("grep", payload).timeout_ms(self.plan.timeout_ms);
+        let mut task = Task::new("grep", payload).timeout_ms(self.plan.timeout_ms);
+        if let Some(workspace) = &self.workspace {
+            task = task.workspace(workspace.clone());
+        }
         let result = task::run(&self.opened.session, SessionLane::Query, task, self.cancel).await;
         let (worker, milliseconds) = match &result {
             Ok(result) => (result.worker_id.clone(), result.duration_ms),
@@ -128,7 +151,8 @@ fn found(result: Result<TaskResult, NoResult>) -> Result<Found, String> {
 /// Prints tasks in path order, and keeps count for the exit status.
 struct Printer<'a> {
     plan: &'a Plan,
-    files: &'a Files,
+    root: &'a Root,
+    single: bool,
     output: Output,
     join: Join,
     progress: Progress,
@@ -139,13 +163,14 @@ struct Printer<'a> {
 }
 
 impl<'a> Printer<'a> {
-    fn new(plan: &'a Plan, files: &'a Files, tasks: usize) -> Self {
+    fn new(plan: &'a Plan, root: &'a Root, single: bool) -> Self {
         Self {
             plan,
-            files,
+            root,
+            single,
             output: Output::new(),
             join: Join::new(plan.query.has_groups()),
-            progress: Progress::new(Some(tasks), "tasks", plan.json),
+            progress: Progress::new(None, "tasks", plan.json),
             stats: Stats::default(),
             began: Instant::now(),
             matched: false,
@@ -153,7 +178,17 @@ impl<'a> Printer<'a> {
         }
     }
 
-    async fn print(&mut self, part: Part) -> Result<(), Failure> {
+    async fn print(&mut self, told: Told) -> Result<(), Failure> {
+        match told {
+            Told::Searched(part) => self.print_part(part).await,
+            Told::Unreadable(error) => {
+                self.complain(&error);
+                Ok(())
+            }
+        }
+    }
+
+    async fn print_part(&mut self, part: Part) -> Result<(), Failure> {
         let chunk = &part.chunk;
         if let Ok(found) = &part.found {
             let (worker, milliseconds) = (&part.worker, part.milliseconds);
@@ -167,9 +202,9 @@ impl<'a> Printer<'a> {
                 self.output.write(&output).await?;
             }
             Err(error) => {
-                let first = &self.files.files[chunk.files.start].path;
                 let count = chunk.files.len();
-                let first = self.files.root.show(first);
+                let first = chunk.files.first().map_or("", |file| &file.path);
+                let first = self.root.show(first);
                 self.complain(&format!(
                     "{count} files from {first} on were not searched: {error}"
                 ));
@@ -185,18 +220,16 @@ impl<'a> Printer<'a> {
             self.complain(error);
         }
         self.matched |= found.files_matched > 0;
-        let named = self.files.single && !self.plan.json;
+        let named = self.single && !self.plan.json;
         if named && self.plan.query.mode != Mode::Files {
             return found.into_output();
         }
-        Ok(view::rename(found.into_output()?, &self.files.root))
+        Ok(view::rename(found.into_output()?, self.root))
     }
 
     async fn print_json(&mut self, chunk: &Chunk, output: &[u8]) -> Result<(), Failure> {
-        let paths: Vec<String> = self.files.files[chunk.files.clone()]
-            .iter()
-            .map(|file| self.files.root.show(&file.path))
-            .collect();
+        let files = chunk.files.iter();
+        let paths: Vec<String> = files.map(|file| self.root.show(&file.path)).collect();
         let mut lines = String::new();
         for value in view::to_json(output, &paths, self.plan.query.mode) {
             lines.push_str(&value.to_string());
