@@ -7,7 +7,7 @@ use a3s_conformance::tools;
 use a3s_shared::runtime::{Role, Shutdown, connect, telemetry};
 use a3s_worker::cli::Args;
 use a3s_worker::worker::Worker;
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::Parser;
 use tracing::level_filters::LevelFilter;
 
@@ -25,7 +25,7 @@ async fn main() -> ExitCode {
 async fn serve(args: Args) -> Result<()> {
     telemetry::init(&args.log, LevelFilter::INFO)?;
     let shutdown = Shutdown::listen()?;
-    let config = args.config();
+    let config = args.config().map_err(Error::msg)?;
     let role = Role::worker(format!("rust-worker {}", config.worker_id));
     let connection = connect(&args.connect, &role).await?;
     let worker = Worker::start(&connection, config, tools::registry()).await?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use a3s_conformance::wrong::{Fault, Wrong};
 use a3s_shared::runtime::{Role, Shutdown, connect};
 use a3s_worker::cli::Args;
-use anyhow::Result;
+use anyhow::{Error, Result};
 use clap::Parser;
 
 /// What a worker takes, and what it gets wrong.
@@ -33,7 +33,7 @@ async fn main() -> ExitCode {
 
 async fn serve(args: WrongArgs) -> Result<()> {
     let shutdown = Shutdown::listen()?;
-    let config = args.worker.config();
+    let config = args.worker.config().map_err(Error::msg)?;
     let role = Role::worker(format!("wrong-worker {}", config.worker_id));
     let connection = connect(&args.worker.connect, &role).await?;
     let worker = Wrong::start(&connection, config, args.fault).await?;

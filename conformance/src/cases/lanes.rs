@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use a3s_shared::protocol::{Outcome, SessionLane};
 use anyhow::{Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::cases;
 use crate::rig::{Rig, Setup};
@@ -102,7 +102,9 @@ async fn pulls_ask_for_what_fits_and_for_signs_of_life(rig: &mut Rig) -> Result<
     for id in &ids {
         rig.ends(id, Outcome::Completed).await?;
     }
-    let pulls = tap.pulls("A3S_TASKS");
+    let mut pulls = tap.pulls("A3S_TASKS");
+    // A question whether it may pull at all, which the broker refuses as malformed.
+    pulls.retain(|pull| pull.get("batch").is_none_or(Value::is_u64));
     ensure!(!pulls.is_empty(), "it did not pull");
     for pull in &pulls {
         // Two slots, and the one of the Control lane.

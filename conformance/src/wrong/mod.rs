@@ -174,15 +174,18 @@ impl Wrong {
             serves: self.config.serves.clone(),
             lanes: self.config.lanes.clone(),
             tools: self.registry.names(),
+            tool_digest: None,
             slots: self.config.concurrency,
             busy: 0,
             done: 0,
             workspace: String::new(),
             labels: self.config.labels.clone(),
+            sandbox: None,
             started_at_ms: clock::now_ms(),
             last_pull_ms: 0,
             seen_at_ms: clock::now_ms(),
             draining: false,
+            refused: 0,
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
-use a3s_shared::broker::StoredTask;
+use a3s_shared::broker::{StoredTask, header_pairs};
 use a3s_shared::protocol::{
     Claim, Effect, Encoding, ErrorKind, ExternalTask, RetryPolicy, TaskHeaders, TaskRecord, clock,
 };
@@ -90,8 +90,7 @@ impl Wrong {
     fn read(&self, message: Message) -> Result<(StoredTask, Subject, u64)> {
         let reply = message.reply.clone().context("no delivery")?;
         let raw_headers = message.headers.clone().unwrap_or_default();
-        let text = |name: &str| raw_headers.get(name).map(async_nats::HeaderValue::as_str);
-        let headers = TaskHeaders::read(text);
+        let headers = TaskHeaders::read(header_pairs(&raw_headers));
         let address = self.broker.names().parse_task(&message.subject);
         let (subject, body) = (message.subject.to_string(), message.payload.clone());
         let context = self.broker.jetstream().clone();
@@ -106,7 +105,7 @@ impl Wrong {
             stream: info.stream.to_owned(),
             sequence: info.stream_sequence,
             stored_at_ms: u64::try_from(stored_at_ms)?,
-            raw_headers: raw_headers.clone(),
+            raw_headers,
         };
         Ok((stored, reply, u64::try_from(info.delivered)?))
     }

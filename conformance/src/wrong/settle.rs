@@ -133,6 +133,7 @@ impl Wrong {
             headers: vec![("Content-Type", encoding.content_type().to_owned())],
             body: body.into(),
             expected_last: (!self.has(Fault::Overwrites)).then_some(0),
+            ..Outgoing::default()
         };
         match self.broker.publish(&outgoing).await {
             Ok(_) | Err(PublishError::Exists(_)) => Ok(()),
