@@ -45,6 +45,18 @@ export function unknownCommand(command: string, tools: readonly string[]): ToolR
   return failure("unknown_command", `Unknown command type: ${command}; this worker has ${tools.join(", ")}`);
 }
 
+/** The task is to run in a tree of files, which only workers in Rust can make. */
+export function noWorkspace(): ToolResult {
+  const error = "the task names a workspace (--sync), and this worker makes none: "
+    + "send such tasks to a pool of a3s-worker processes";
+  return failure("refused", error);
+}
+
+/** The task's signature does not count here. */
+export function refused(why: string): ToolResult {
+  return failure("refused", `refused by the trust list of this worker: ${why}`);
+}
+
 /** A handler was stopped. What it produced until then is kept. */
 export function stopped(reason: StopReason, task: WireTask, partial: unknown): ToolResult {
   if (reason === "deadline") return failure("timed_out", `timed out after ${task.timeout_ms} ms`, partial);

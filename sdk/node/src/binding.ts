@@ -4,6 +4,7 @@ import type { Broker } from "./broker/broker.js";
 import { ensure, ensureConsumers } from "./broker/ensure.js";
 import { openSession } from "./broker/sessions.js";
 import { ownConsumers, poolConsumers } from "./broker/topology.js";
+import { checkPolicies, said, type Turn } from "./turn.js";
 import type { Serves } from "./wire/fleet.js";
 import type { Lane } from "./wire/lane.js";
 
@@ -15,33 +16,45 @@ export interface Binding {
   readonly ackWaitMs: number;
   /** Whether the consumers have a cap on running tasks. */
   readonly capped: boolean;
+  /** What pulls say of this worker's turn. */
+  readonly turn: Readonly<Record<string, string | number>>;
+}
+
+/** What the consumers are like: the shortest lease in milliseconds, and the policy of each lane. */
+interface Found {
+  readonly ackWaitMs: number;
+  readonly policies: readonly string[];
 }
 
 /** Finds the consumers that are meant, and creates what is missing. */
-export async function bind(broker: Broker, serves: Serves, lanes: readonly Lane[]): Promise<Binding> {
+export async function bind(broker: Broker, serves: Serves, lanes: readonly Lane[], turn: Turn): Promise<Binding> {
   const own = "session" in serves;
   const stream = own ? broker.names.own : broker.names.tasks;
   const name = (lane: Lane): string =>
     own ? broker.names.ownConsumer(serves.session, lane) : broker.names.poolConsumer(serves.pool, lane);
   const consumers = new Map(lanes.map((lane) => [lane, name(lane)]));
   // Looking before creating lets a worker without the right to create work all the same.
-  const found = await leaseOf(broker, stream, consumers);
-  if (found === undefined) await ensure(broker);
+  const before = await look(broker, stream, consumers);
+  if (before === undefined) await ensure(broker);
   if (own) await claimRoute(broker, serves.session);
-  if (found === undefined) {
+  if (before === undefined) {
     const missing = own ? ownConsumers(broker.names, serves.session) : poolConsumers(broker.names, serves.pool);
     await ensureConsumers(broker, stream, missing);
   }
-  const ackWaitMs = found ?? (await leaseOf(broker, stream, consumers));
-  if (ackWaitMs === undefined) throw new Error(`the consumers of this worker's lanes are not in stream ${stream}`);
-  return { stream, consumers, ackWaitMs, capped: own };
+  const found = before ?? (await look(broker, stream, consumers));
+  if (found === undefined) throw new Error(`the consumers of this worker's lanes are not in stream ${stream}`);
+  if (!own) checkPolicies(turn, serves.pool, found.policies);
+  return { stream, consumers, ackWaitMs: found.ackWaitMs, capped: own, turn: own ? {} : said(turn) };
 }
 
-/** The shortest lease of the consumers; `undefined` when one is missing. */
-async function leaseOf(broker: Broker, stream: string, consumers: ReadonlyMap<Lane, string>): Promise<number | undefined> {
+/** What the consumers are like; `undefined` when one is missing. */
+async function look(broker: Broker, stream: string, consumers: ReadonlyMap<Lane, string>): Promise<Found | undefined> {
   try {
     const infos = await Promise.all([...consumers.values()].map((name) => broker.jsm.consumers.info(stream, name)));
-    return Math.min(...infos.map((info) => (info.config.ack_wait ?? 0) / 1e6));
+    return {
+      ackWaitMs: Math.min(...infos.map((info) => (info.config.ack_wait ?? 0) / 1e6)),
+      policies: infos.map((info) => info.config.priority_policy ?? "none"),
+    };
   } catch {
     return undefined;
   }

@@ -5,6 +5,8 @@ import { availableParallelism } from "node:os";
 import type { Log } from "./log.js";
 import { STDERR } from "./log.js";
 import type { ConnectOptions } from "./runtime/connect.js";
+import { checkTurn, type Turn } from "./turn.js";
+import type { SignatureOptions } from "./trust.js";
 import type { Serves } from "./wire/fleet.js";
 import { LANES, lane, type Lane, type LaneId } from "./wire/lane.js";
 import { DEFAULT_POOL, checkPool, checkToken, uniqueToken } from "./wire/token.js";
@@ -16,11 +18,17 @@ const MAX_CONCURRENCY = 4_096;
 const DEFAULT_DRAIN_MS = 30_000;
 
 /** What a worker is told. What is not given is taken from the environment, then from the default. */
-export interface WorkerOptions extends ConnectOptions {
+export interface WorkerOptions extends ConnectOptions, SignatureOptions {
+  /** `A3S_TRUST`: a file with the keys whose tasks it runs. Default: it runs everybody's. */
+  trust?: string | undefined;
   /** `SESSION_ID`: takes the tasks of this session alone. Excludes `pool`. */
   sessionId?: string | undefined;
   /** `A3S_POOL`: takes the tasks of this pool. Default: `default`. */
   pool?: string | undefined;
+  /** `A3S_DISTANCE`: how far it is in a near-first pool, 0 (nearest) to 9. Default: 9. Excludes `helpWhen`. */
+  distance?: number | undefined;
+  /** `A3S_HELP_WHEN`: it takes a lane's tasks only while so many wait, in a pool that overflows. */
+  helpWhen?: number | undefined;
   /** `A3S_LANES`. Default: all. */
   lanes?: readonly (Lane | LaneId)[] | undefined;
   /** `A3S_CONCURRENCY`: tasks at a time, beside one of the Control lane. Default: the number of cores. */
@@ -41,6 +49,7 @@ export interface WorkerOptions extends ConnectOptions {
 export interface WorkerConfig {
   readonly serves: Serves;
   readonly lanes: readonly Lane[];
+  readonly turn: Turn;
   readonly concurrency: number;
   readonly workerId: string;
   readonly labels: Readonly<Record<string, string>>;
@@ -59,9 +68,11 @@ export function configure(options: WorkerOptions, env: NodeJS.ProcessEnv = proce
   }
   const drainMs = options.drainMs ?? Number(env.A3S_DRAIN ?? DEFAULT_DRAIN_MS / 1000) * 1000;
   if (!(drainMs >= 0)) throw new RangeError(`invalid drain time ${drainMs} ms: use 0 or more`);
+  const served = serves(options, env);
   return {
-    serves: serves(options, env),
+    serves: served,
     lanes,
+    turn: turn(options, served, env),
     concurrency,
     workerId: checkToken("worker id", options.workerId ?? env.A3S_WORKER_ID ?? `w-${uniqueToken()}`),
     labels: options.labels ?? readLabels(env.A3S_LABELS ?? ""),
@@ -78,6 +89,17 @@ function serves(options: WorkerOptions, env: NodeJS.ProcessEnv): Serves {
   const session = options.sessionId ?? (options.pool === undefined ? env.SESSION_ID : undefined);
   if (session !== undefined) return { session: checkToken("session id", session) };
   return { pool: checkPool(options.pool ?? env.A3S_POOL ?? DEFAULT_POOL) };
+}
+
+function turn(options: WorkerOptions, served: Serves, env: NodeJS.ProcessEnv): Turn {
+  const number = (text: string | undefined): number | undefined => (text ? Number(text) : undefined);
+  const { distance, helpWhen } = options;
+  const said = distance !== undefined || helpWhen !== undefined;
+  if ("session" in served) {
+    if (said) throw new RangeError("distance and helpWhen are for workers of a pool");
+    return {};
+  }
+  return checkTurn(said ? { distance, helpWhen } : { distance: number(env.A3S_DISTANCE), helpWhen: number(env.A3S_HELP_WHEN) });
 }
 
 function readLabels(text: string): Record<string, string> {

@@ -19,6 +19,7 @@ import type { Progress } from "./progress.js";
 import type { Settler } from "./settle.js";
 import type { Release } from "./slots.js";
 import { ExternalTask, type StopReason } from "./task.js";
+import { mayBeACopy } from "./trust.js";
 import { returned, thrown, type Verdict } from "./verdict.js";
 import { defaultEffect, defaultRetry } from "./wire/headers.js";
 import { EMPTY_RECORD } from "./wire/record.js";
@@ -99,7 +100,9 @@ export class Executor {
   async #examine(delivery: Delivery, job: Job): Promise<Settlement | undefined> {
     const { session_id: session, task_id: id, command_type: command } = job.task;
     let marker = this.cancels.marker(session, id);
-    if (delivery.delivered > 1) {
+    const { signatures } = this.broker;
+    const copied = signatures.tasks && mayBeACopy(delivery.stored.storedAtMs, job.task);
+    if (delivery.delivered > 1 || copied === true) {
       const [done, found, cancelled] = await Promise.all([
         hasResult(this.broker, session, id), readTaskRecord(this.broker, session, id), readTaskMarker(this.broker, session, id),
       ]);
@@ -108,8 +111,20 @@ export class Executor {
       job.revision = found.revision;
       marker ??= cancelled;
     }
+    if (signatures.tasks) {
+      try {
+        signatures.checkTask(signatures.tasks, delivery.stored, job.task);
+      } catch (error) {
+        this.log.warn(`task ${id} was refused: ${reasonOf(error)}`);
+        return { is: "answer", result: answers.refused(reasonOf(error)) };
+      }
+    }
     const judged = judge(job, delivery.delivered, marker, this.broker.clock.nowMs());
-    if (judged || this.handlers.has(command)) return judged;
+    if (judged) return judged;
+    // Its paths mean files that are not here: it must not run among others.
+    if (this.handlers.has(command)) {
+      return delivery.stored.headers.workspace === undefined ? undefined : { is: "answer", result: answers.noWorkspace() };
+    }
     return { is: "answer", result: answers.unknownCommand(command, [...this.handlers.keys()].sort()) };
   }
 

@@ -14,6 +14,7 @@ import { contentType, encode, type Encoding } from "./wire/encoding.js";
 import type { Route } from "./wire/fleet.js";
 import { writeHeaders } from "./wire/headers.js";
 import type { TaskResult } from "./wire/result.js";
+import { SIGNATURE, bodyDigest, taskForm } from "./wire/signature.js";
 
 /** How long after its deadline a task is answered by its caller, in milliseconds; the same after a cancel. */
 export const GRACE_MS = 2_000;
@@ -49,7 +50,8 @@ export class External {
         if (error || !job) return;
         const header = (name: string): string | undefined => message.headers?.values(name)[0];
         // What cannot be read now is asked for later.
-        readResultMessage(this.broker, header, message.data).then((result) => job.end(result), () => undefined);
+        const place = { session: this.session, task: job.task.task_id, answers: job.answers };
+        readResultMessage(this.broker, header, message.data, place).then((result) => job.end(result), () => undefined);
       },
     });
     await this.broker.nc.flush();
@@ -69,7 +71,7 @@ export class External {
       this.#jobs.delete(task.task_id);
     });
     if (named) await this.#look(job);
-    if (!job.isOver) await this.#publish(job, accepted);
+    if (!job.isOver) await this.#publish(job, named, accepted);
   }
 
   /** Answers for whoever should have, and takes the task back. What is stored by then is the outcome. */
@@ -78,10 +80,11 @@ export class External {
     const error = kind === "cancelled" ? "cancelled by its session" : `timed out after ${job.task.timeout_ms} ms, and no worker answered`;
     const own = job.result(false, {}, error, kind);
     try {
-      const first = await publishResult(this.broker, { ...own, started_at_ms: this.broker.clock.nowMs() }, this.encoding);
+      const stamped = { ...own, started_at_ms: this.broker.clock.nowMs() };
+      const first = await publishResult(this.broker, stamped, this.encoding, job.signature);
       // When this fails, the worker that gets the task finds it over, and the result stored.
       await this.#takeBack(job).catch(() => undefined);
-      job.end(first ? own : ((await findResult(this.broker, this.session, own.task_id)) ?? own));
+      job.end(first ? own : ((await findResult(this.broker, this.session, own.task_id, job.answers)) ?? own));
     } catch (failed) {
       job.fail(new Error(`task ${own.task_id}: its deadline has passed, and the broker does not say how it ended: ${reasonOf(failed)}`));
     }
@@ -92,9 +95,10 @@ export class External {
     clearInterval(this.#looking);
   }
 
-  async #publish(job: Job, accepted: () => void): Promise<void> {
+  async #publish(job: Job, named: boolean, accepted: () => void): Promise<void> {
     try {
       const { subject, body, headers, blob } = await this.#message(job);
+      this.#sign(job, named, subject, body, headers);
       const ack = await this.#publishUntilDeadline(job, subject, body, headers);
       job.accepted = { stream: ack.stream, seq: ack.seq, blob };
       accepted();
@@ -119,6 +123,16 @@ export class External {
       retry: job.retry, effect: job.effect, contentType: contentType(this.encoding), blob,
     });
     return { subject: names.task(session_id, lane, this.route), body, headers, blob };
+  }
+
+  /** Under an id of the caller's own an earlier task may have been answered, and that counts as always. */
+  #sign(job: Job, named: boolean, subject: string, body: Uint8Array, headers: [string, string][]): void {
+    const { key } = this.broker.signatures;
+    if (!key) return;
+    const header = (name: string): string | undefined => headers.find(([known]) => known === name)?.[1];
+    headers.push(...key.headers(taskForm({ ...job.task, subject }, header, bodyDigest(body, header))));
+    job.signature = header(SIGNATURE);
+    job.answers = named ? undefined : job.signature;
   }
 
   /** A publish without an answer is repeated under the same id, which the broker stores once. */
@@ -146,7 +160,7 @@ export class External {
 
   async #look(job: Job): Promise<void> {
     try {
-      const result: TaskResult | undefined = await findResult(this.broker, this.session, job.task.task_id);
+      const result: TaskResult | undefined = await findResult(this.broker, this.session, job.task.task_id, job.answers);
       if (result) job.end(result);
     } catch (error) {
       if (!(error instanceof BrokerError)) throw error;

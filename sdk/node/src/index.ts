@@ -21,7 +21,7 @@ export { Worker } from "./worker.js";
 export type { DeadLetter } from "./wire/dead_letter.js";
 export type { Encoding } from "./wire/encoding.js";
 export type { Event, EventKind } from "./wire/event.js";
-export type { LaneHandlerConfig, Presence, Route, TaskHandlerMode } from "./wire/fleet.js";
+export type { LaneHandlerConfig, Presence, Route, TaskHandlerMode, ToolInfo } from "./wire/fleet.js";
 export type { Effect } from "./wire/headers.js";
 export { LANES, laneOfTool, type Lane, type LaneId } from "./wire/lane.js";
 export { outcomeOf, type ErrorKind, type Outcome, type TaskResult } from "./wire/result.js";

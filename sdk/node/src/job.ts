@@ -17,6 +17,10 @@ export class Job {
   readonly controller = new AbortController();
   /** Where it is stored, once the broker has accepted it. */
   accepted: { readonly stream: string; readonly seq: number; readonly blob: string | undefined } | undefined;
+  /** What its result must name, where it is signed and its id is new. */
+  answers: string | undefined;
+  /** Its message's signature, where it is signed. */
+  signature: string | undefined;
   /** Broker time; 0 before this process started it. */
   startedAtMs = 0;
   readonly ended: Promise<TaskResult>;

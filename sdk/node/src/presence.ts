@@ -8,7 +8,7 @@ import { reasonOf } from "./broker/errors.js";
 import { announce, depart } from "./broker/sessions.js";
 import { PRESENCE_TTL_MS } from "./broker/topology.js";
 import type { Log } from "./log.js";
-import type { Presence } from "./wire/fleet.js";
+import type { Presence, ToolInfo } from "./wire/fleet.js";
 
 const SERVICE = "io.nats.micro.v1";
 
@@ -16,7 +16,12 @@ const SERVICE = "io.nats.micro.v1";
 export class Announcer {
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(private readonly broker: Broker, private readonly now: () => Presence, private readonly log: Log) {}
+  constructor(
+    private readonly broker: Broker,
+    private readonly now: () => Presence,
+    private readonly toolInfo: Readonly<Record<string, ToolInfo>>,
+    private readonly log: Log,
+  ) {}
 
   /** Writes the first heartbeat, and answers those who ask for the one of the moment. */
   async start(): Promise<void> {
@@ -47,7 +52,7 @@ export class Announcer {
     const subject = this.broker.names.workerEndpoint(id);
     const common = { name, id, version, metadata: { worker_id: id } };
     const endpoint = { name: "heartbeat", subject, queue_group: "q", metadata: {} };
-    this.#answer(subject, () => this.now());
+    this.#answer(subject, () => ({ ...this.now(), tool_info: this.toolInfo }));
     const verbs: [string, () => unknown][] = [
       ["PING", () => ({ type: `${SERVICE}.ping_response`, ...common })],
       ["INFO", () => ({ type: `${SERVICE}.info_response`, ...common, description: "Runs tasks of A3S sessions", endpoints: [endpoint] })],

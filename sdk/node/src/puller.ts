@@ -133,7 +133,7 @@ export class Puller {
       ? { batch: pull.batch, expires: EXPIRES_MS * 1e6, idle_heartbeat: HEARTBEAT_MS * 1e6 }
       : { batch: pull.batch, no_wait: true };
     const subject = this.broker.api(`CONSUMER.MSG.NEXT.${this.binding.stream}.${consumer}`);
-    this.broker.nc.publish(subject, JSON.stringify(body), { reply: `${this.#inbox}.${laneId(pull.lane)}.${pull.id}` });
+    this.broker.nc.publish(subject, JSON.stringify({ ...body, ...this.binding.turn }), { reply: `${this.#inbox}.${laneId(pull.lane)}.${pull.id}` });
   }
 
   #onMessage(message: Msg): void {

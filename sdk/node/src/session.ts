@@ -15,6 +15,7 @@ import { Metrics, type MetricsSnapshot } from "./metrics.js";
 import { connect, type ConnectOptions, type Connected } from "./runtime/connect.js";
 import { queueStats, type SessionQueueStats } from "./stats.js";
 import type { ExternalTask } from "./task.js";
+import { Signatures, type SignatureOptions } from "./trust.js";
 import { returned, thrown } from "./verdict.js";
 import type { DeadLetter } from "./wire/dead_letter.js";
 import { decode, type Encoding } from "./wire/encoding.js";
@@ -27,7 +28,9 @@ import { DEFAULT_TIMEOUT_MS } from "./wire/task.js";
 import { DEFAULT_POOL, checkPool, checkToken, uniqueToken } from "./wire/token.js";
 
 /** How a session is opened. What is not given is taken from the environment, then from the default. */
-export interface SessionOptions extends ConnectOptions {
+export interface SessionOptions extends ConnectOptions, SignatureOptions {
+  /** `A3S_TRUST_WORKERS`: a file with the keys whose results are believed; needs a key. Default: all are. */
+  trustWorkers?: string | undefined;
   /** `SESSION_ID`. Default: a new one. */
   sessionId?: string | undefined;
   /** The pool whose workers run its tasks; excludes `own`. Default: `default`, or what the session has. */
@@ -79,7 +82,9 @@ export class Session {
   static async open(options: SessionOptions = {}): Promise<Session> {
     const id = checkToken("session id", options.sessionId ?? process.env.SESSION_ID ?? uniqueToken());
     const wanted = wantedRoute(options);
+    const signatures = Signatures.ofCaller(options);
     const connected = await connect(options, `a3s session ${id}`);
+    connected.broker.signatures = signatures;
     try {
       const { broker } = connected;
       await ensure(broker);

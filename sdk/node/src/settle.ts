@@ -18,6 +18,7 @@ import type { Event, EventKind } from "./wire/event.js";
 import type { TaskRecord } from "./wire/record.js";
 import { outcomeOf, type Outcome, type TaskResult } from "./wire/result.js";
 import { maxAttempts } from "./wire/retry.js";
+import { SIGNATURE } from "./wire/signature.js";
 
 /** The wait before a step that the broker did not confirm is repeated, in milliseconds. */
 const REPEAT_AFTER_MS = 500;
@@ -86,11 +87,11 @@ export class Settler {
       case "acknowledge":
         break;
       case "answer":
-        await this.#store(job, settlement.result);
+        await this.#store(delivery, job, settlement.result);
         break;
       case "bury":
         await bury(this.broker, this.#letter(delivery, job, settlement.error));
-        await this.#store(job, answers.givenUp(settlement.error));
+        await this.#store(delivery, job, answers.givenUp(settlement.error));
     }
     // A renewal that overtook the acknowledgement would ask for a lease on nothing.
     lease.end();
@@ -98,7 +99,7 @@ export class Settler {
     if (await delivery.answer(this.broker, DONE)) await this.#removeBody(delivery, settlement);
   }
 
-  async #store(job: Job, tool: ToolResult): Promise<void> {
+  async #store(delivery: Delivery, job: Job, tool: ToolResult): Promise<void> {
     const { task, attempt, startedAtMs } = job;
     const result: TaskResult = {
       task_id: task.task_id, session_id: task.session_id, lane: task.lane, command_type: task.command_type,
@@ -106,7 +107,7 @@ export class Settler {
       attempt, worker_id: this.workerId, started_at_ms: startedAtMs,
       duration_ms: startedAtMs > 0 ? Math.max(this.broker.clock.nowMs() - startedAtMs, 0) : 0,
     };
-    if (await publishResult(this.broker, result, job.encoding)) {
+    if (await publishResult(this.broker, result, job.encoding, delivery.stored.header(SIGNATURE))) {
       this.done += 1;
       this.#tell(END[outcomeOf(result)], job, {
         duration_ms: result.duration_ms, ...(result.error !== null && { error: result.error }),
@@ -164,7 +165,7 @@ export class Settler {
         return;
       }
       await bury(this.broker, stored.deadLetter(id, error, this.broker.clock.nowMs()));
-      await publishResult(this.broker, result, stored.encoding(stored.body));
+      await publishResult(this.broker, result, stored.encoding(stored.body), stored.header(SIGNATURE));
       this.broker.emit("queue.command.dead_lettered", stored.address.session, {
         task_id: id, lane: stored.address.lane, worker_id: this.workerId, error,
       });

@@ -1,5 +1,6 @@
 // A worker's life: it binds to its lanes, serves, drains, and says goodbye.
 
+import { createHash } from "node:crypto";
 import { hostname } from "node:os";
 
 import { bind } from "./binding.js";
@@ -12,7 +13,10 @@ import { Puller } from "./puller.js";
 import { connect, type Connected } from "./runtime/connect.js";
 import { Settler } from "./settle.js";
 import { Slots } from "./slots.js";
+import { labelsOf } from "./turn.js";
+import { Signatures } from "./trust.js";
 import { VERSION } from "./version.js";
+import type { ToolInfo } from "./wire/fleet.js";
 
 /** What is left to a stopped worker for its last words to the broker, in milliseconds. */
 const FAREWELL_MS = 5_000;
@@ -22,6 +26,7 @@ export class Worker {
   readonly #options: WorkerOptions;
   readonly #config: WorkerConfig;
   readonly #handlers = new Map<string, Handler>();
+  readonly #info: Record<string, ToolInfo> = {};
   #drain: () => void = () => undefined;
   #stopNow: () => void = () => undefined;
   readonly #draining = new Promise<void>((resolve) => (this.#drain = resolve));
@@ -43,10 +48,12 @@ export class Worker {
    * Runs tasks of `commandType` with `handler`: what it returns is the result, unless it throws
    * `Retry`, `RetryAfter`, `Reject` or `InvalidInput`. A handler that blocks the event loop for
    * longer than a lease (15 s) loses its task: give such work to a child process or a thread.
+   * `info` is told to agents that may call it.
    */
-  tool(commandType: string, handler: Handler): this {
+  tool(commandType: string, handler: Handler, info?: ToolInfo): this {
     if (this.#handlers.has(commandType)) throw new RangeError(`tool ${JSON.stringify(commandType)} is registered twice`);
     this.#handlers.set(commandType, handler);
+    if (info !== undefined) this.#info[commandType] = info;
     return this;
   }
 
@@ -66,7 +73,9 @@ export class Worker {
     const onSignal = (): void => { this.stop(); };
     if (signals) for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, onSignal);
     try {
+      const signatures = Signatures.ofWorker(this.#options);
       const connected = await connect(this.#options, `a3s-worker ${this.id}`);
+      connected.broker.signatures = signatures;
       try {
         await this.#serve(connected);
       } finally {
@@ -79,8 +88,8 @@ export class Worker {
   }
 
   async #serve({ broker }: Connected): Promise<void> {
-    const { serves, lanes, concurrency, workerId, log, drainMs } = this.#config;
-    const binding = await bind(broker, serves, lanes);
+    const { serves, lanes, turn, concurrency, workerId, log, drainMs } = this.#config;
+    const binding = await bind(broker, serves, lanes, turn);
     await broker.compareClocks(binding.stream);
     broker.onReconnect(() => void broker.compareClocks(binding.stream));
     const cancels = await Cancels.follow(broker, "session" in serves ? serves.session : undefined);
@@ -94,9 +103,10 @@ export class Worker {
     const announcer = new Announcer(broker, () => ({
       worker_id: workerId, host: hostname(), pid: process.pid, version: VERSION, runtime: "node", serves, lanes,
       tools: [...this.#handlers.keys()].sort(), slots: concurrency, busy: slots.busy, done: settler.done,
-      workspace: process.cwd(), labels: this.#config.labels, started_at_ms: startedAtMs,
-      last_pull_ms: puller.lastPullMs, seen_at_ms: broker.clock.nowMs(), draining,
-    }), log);
+      workspace: process.cwd(), labels: { ...this.#config.labels, ...labelsOf(turn) }, started_at_ms: startedAtMs,
+      refused: broker.signatures.refused, last_pull_ms: puller.lastPullMs, seen_at_ms: broker.clock.nowMs(),
+      draining, ...digestOf(this.#info),
+    }), this.#info, log);
 
     await puller.start();
     await announcer.start();
@@ -113,6 +123,12 @@ export class Worker {
     }
     await within(FAREWELL_MS, announcer.depart());
   }
+}
+
+/** By which others see that what is said of the tools has changed; nothing when nothing is said. */
+function digestOf(info: Readonly<Record<string, ToolInfo>>): { tool_digest?: string } {
+  if (Object.keys(info).length === 0) return {};
+  return { tool_digest: createHash("sha256").update(JSON.stringify(info)).digest("hex").slice(0, 16) };
 }
 
 /** Waits for `work`, but no longer than `ms`; `false` when it was longer. */

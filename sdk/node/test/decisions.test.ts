@@ -7,6 +7,7 @@ import { configure } from "../src/config.js";
 import { attemptOf, conclude, judge, type Job } from "../src/judge.js";
 import { Pulls, type Pull } from "../src/pulls.js";
 import { Slots } from "../src/slots.js";
+import { said } from "../src/turn.js";
 import { InvalidInput, Reject, Retry, RetryAfter, returned, thrown } from "../src/verdict.js";
 import { DecodeError, decode, encode } from "../src/wire/encoding.js";
 import { readHeaders, type Effect } from "../src/wire/headers.js";
@@ -224,4 +225,14 @@ test("a configuration that cannot work says what can", () => {
   for (const [options, message] of refused) assert.throws(() => configure(options, {}), message);
   assert.deepEqual(configure({}, { SESSION_ID: "abc", A3S_LANES: "query,control", A3S_DRAIN: "2" }).serves, { session: "abc" });
   assert.deepEqual(configure({ pool: "eu" }, { SESSION_ID: "abc" }).serves, { pool: "eu" }, "what is given comes before the environment");
+});
+
+test("who says no distance is last, and only a helper names a threshold", () => {
+  const told = (env: NodeJS.ProcessEnv): unknown => said(configure({}, env).turn);
+  assert.deepEqual(told({}), { group: "workers", priority: 9 });
+  assert.deepEqual(told({ A3S_DISTANCE: "0" }), { group: "workers", priority: 0 });
+  assert.deepEqual(told({ A3S_HELP_WHEN: "20" }), { group: "workers", min_pending: 20 });
+  for (const wrong of [{ distance: 10 }, { helpWhen: 0 }, { distance: 1, helpWhen: 1 }, { sessionId: "s", distance: 1 }]) {
+    assert.throws(() => configure(wrong, {}), RangeError);
+  }
 });

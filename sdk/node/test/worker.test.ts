@@ -10,7 +10,7 @@ import { putBlob } from "../src/broker/blobs.js";
 import { readTaskRecord, writeMarker, writeTaskRecord } from "../src/broker/records.js";
 import { encode } from "../src/wire/encoding.js";
 import { EMPTY_RECORD } from "../src/wire/record.js";
-import { Reject, Retry, type ExternalTask } from "../src/index.js";
+import { Reject, Retry, Worker, type ExternalTask } from "../src/index.js";
 import { executeTask } from "./reference.js";
 import { BOUND_MS, Rig, until } from "./support.js";
 
@@ -58,6 +58,30 @@ test("a command that no tool has says which there are", async (t) => {
   await rig.worker({ read: () => ({}), grep: () => ({}) });
   const result = await rig.result(await rig.submit("query", { command_type: "fly" }));
   assert.deepEqual([result.error_kind, result.error], ["unknown_command", "Unknown command type: fly; this worker has grep, read"]);
+  await rig.nothingIsLeft();
+});
+
+test("what is said of a tool is told to whoever asks", async (t) => {
+  const rig = await Rig.start(t);
+  const worker = await rig.worker({ plain: () => ({}) });
+  const info = { description: "Reviews a file.", input_schema: { type: "object" }, annotations: { read_only: true } };
+  const ask = async (): Promise<Record<string, unknown>> =>
+    (await rig.nc.request(`a3s.worker.${worker.id}`, "", { timeout: BOUND_MS })).json();
+  const before = await ask();
+  assert.deepEqual([before.tool_info, before.tool_digest], [{}, undefined]);
+  worker.tool("review", () => ({}), info);
+  const after = await ask();
+  assert.deepEqual([after.tools, after.tool_info], [["plain", "review"], { review: info }]);
+  assert.match(String(after.tool_digest), /^[0-9a-f]{16}$/);
+});
+
+test("a task that names a workspace is refused, and not run elsewhere", async (t) => {
+  const rig = await Rig.start(t);
+  let calls = 0;
+  await rig.worker({ read: () => { calls += 1; return {}; } });
+  const result = await rig.result(await rig.submit("query", { command_type: "read" }, { "A3s-Workspace": "00".repeat(32) }));
+  assert.deepEqual([result.success, result.error_kind, calls], [false, "refused", 0]);
+  assert.match(result.error ?? "", /--sync/);
   await rig.nothingIsLeft();
 });
 
@@ -277,4 +301,32 @@ test("a session's own worker takes its tasks alone, and one for a session on a p
   const refused = await rig.program(process.execPath, ["--input-type=module", "-e", script.replace("new Worker()", `new Worker({sessionId:"${session}"})`)]).ended;
   assert.match(refused.stderr, /sends its tasks to pool eu/);
   await rig.nothingIsLeft();
+});
+
+test("a worker serves pools with a policy, and starts in none that has another one", async (t) => {
+  const rig = await Rig.start(t);
+  for (const [pool, policy] of [["web", "near"], ["night", "overflow"]] as const) {
+    const changed = await rig.rust("a3s-coordinator", ["pool", pool, "--policy", policy]).ended;
+    assert.equal(changed.code, 0, changed.stderr);
+  }
+  const echo = { echo: (task: ExternalTask): unknown => task.payload };
+  await rig.worker(echo, { pool: "web" });
+  await rig.worker(echo, { pool: "night", helpWhen: 1 });
+  for (const pool of ["web", "night"]) {
+    const result = await rig.result(await rig.submit(`query.${pool}`, { command_type: "echo", payload: pool }));
+    assert.deepEqual([result.success, result.result], [true, pool]);
+  }
+  const helper = new Worker({ servers: rig.url, pool: "web", helpWhen: 3, signals: false });
+  await assert.rejects(helper.run(), /pool web --policy overflow/);
+});
+
+test("whether a task has a result can be asked without reading it", async (t) => {
+  const rig = await Rig.start(t);
+  const { broker } = rig;
+  await broker.publish("a3s.s.result.t1", Buffer.from("{}"));
+  assert.equal(await broker.holds("a3s.s.result.t1", "a3s._.result._"), true);
+  assert.equal(await broker.holds("a3s.s.result.t2", "a3s._.result._"), false);
+  const stored: string[] = [];
+  for await (const message of broker.scan("A3S_RESULTS", "a3s.*.result.*")) stored.push(message.subject);
+  assert.deepEqual(stored, ["a3s.s.result.t1"]);
 });

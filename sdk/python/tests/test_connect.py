@@ -1,5 +1,6 @@
 """Connecting: as whom, and what is said when it does not work."""
 
+import asyncio
 import json
 import os
 from collections.abc import Iterator
@@ -30,7 +31,8 @@ async def test_every_way_to_say_who_we_are_works(
     guarded: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seed = tmp_path / "user.nk"
-    seed.write_bytes(_SEED)
+    # As `a3s-coordinator init` writes it.
+    seed.write_bytes(b"# observer\n# inbox: _INBOX_observer\n" + _SEED + b"\n")
     contexts = tmp_path / "nats" / "context"
     contexts.mkdir(parents=True)
     said = {"url": guarded.url, "user": "ann", "password": "secret", "token": ""}
@@ -51,6 +53,40 @@ async def test_every_way_to_say_who_we_are_works(
     monkeypatch.setenv("NATS_PASSWORD", "secret")
     broker = await connect(ConnectOptions(), "test")
     await broker.close()
+
+
+async def test_a_refusal_is_said_although_the_server_hung_up_on_a_later_try(
+    guarded: Server,
+) -> None:
+    tries = 0
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal tries
+        tries += 1
+        if tries > 1:
+            # Without a word, which the client sees as a reset.
+            writer.transport.abort()
+            return
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", guarded.port)
+        await asyncio.gather(_copy(reader, to_server), _copy(from_server, writer))
+
+    between = await asyncio.start_server(relay, "127.0.0.1", 0)
+    url = f"nats://127.0.0.1:{between.sockets[0].getsockname()[1]}"
+    with pytest.raises(BrokerError, match=r"(?i)authorization violation"):
+        await connect(ConnectOptions(url, user="ann", password="wrong"), "test")
+    assert tries > 1
+    between.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(4096):
+            writer.write(data)
+            await writer.drain()
+    except OSError:
+        pass
+    finally:
+        writer.close()
 
 
 async def test_what_went_wrong_is_said(guarded: Server, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from a3s_worker.pulls import (
 )
 from a3s_worker.slots import Slots
 from a3s_worker.tool import read_answer
+from a3s_worker.turn import Turn
 from a3s_worker.wire import clock
 from a3s_worker.wire.encoding import MAX_DEPTH, Encoding, MalformedError
 from a3s_worker.wire.fields import read_map
@@ -217,3 +218,12 @@ def test_a_closed_session_may_go_elsewhere_and_a_paused_one_stays_paused() -> No
     assert (moved.route, moved.state) == (Route("eu"), "open")
     paused = SessionRecord("s", OWN, 7, state="paused")
     assert reopened(paused, "s", OWN).state == "paused"
+
+
+def test_who_says_no_distance_is_last_and_only_a_helper_names_a_threshold() -> None:
+    assert Turn().said() == {"group": "workers", "priority": 9}
+    assert Turn(distance=0).said() == {"group": "workers", "priority": 0}
+    assert Turn(help_when=20).said() == {"group": "workers", "min_pending": 20}
+    for wrong in ({"distance": 10}, {"help_when": 0}, {"distance": 1, "help_when": 1}):
+        with pytest.raises(ValueError, match=r"use|give"):
+            Turn(**wrong)

@@ -3,9 +3,11 @@
 import asyncio
 import json
 
+import pytest
 from conftest import Fleet
 
-from a3s_worker import Encoding, Outcome, Task
+from a3s_worker import Encoding, ExternalTask, Outcome, Task, Worker
+from a3s_worker.broker import BrokerError
 
 
 async def test_a_rust_caller_gets_what_a_python_worker_answers(fleet: Fleet) -> None:
@@ -63,3 +65,29 @@ async def test_workers_of_both_languages_share_the_own_lanes_of_a_session(fleet:
         if seen == {"py", "rs"}:
             return
     raise AssertionError(f"only {seen} had tasks")
+
+
+async def test_a_python_worker_serves_pools_with_a_policy(fleet: Fleet) -> None:
+    async def echo(task: ExternalTask) -> object:
+        return task.payload
+
+    for pool, policy in (("web", "near"), ("night", "overflow")):
+        status, _, err = await fleet.coordinator("pool", pool, "--policy", policy)
+        assert status == 0, err
+    await fleet.worker({"echo": echo}, pool="web", worker_id="last")
+    await fleet.worker({"echo": echo}, pool="web", worker_id="near", distance=2)
+    await fleet.worker({"echo": echo}, pool="night", worker_id="helper", help_when=1)
+    for pool in ("web", "night"):
+        submit = ("submit", "--json", "--pool", pool, "--lane", "query", "echo", "1")
+        status, out, err = await fleet.coordinator(*submit)
+        assert status == 0, err
+        assert json.loads(out)["result"] == 1
+    status, out, err = await fleet.coordinator("pool", "web", "--json")
+    assert status == 0, err
+    workers = json.loads(out)["workers"]
+    assert [(w["worker_id"], w["distance"]) for w in workers] == [("near", "2"), ("last", None)]
+
+    helper = Worker(nats_url=fleet.server.url, pool="web", help_when=3)
+    helper.tool("echo")(echo)
+    with pytest.raises(BrokerError, match="pool web --policy overflow"):
+        await helper.run()

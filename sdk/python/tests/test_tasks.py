@@ -29,6 +29,7 @@ from a3s_worker.broker.kept import (
     read_record,
     write_record,
 )
+from a3s_worker.broker.topology import ensure
 from a3s_worker.wire import clock
 from a3s_worker.wire.record import Claim, TaskRecord
 from a3s_worker.wire.result import TaskResult
@@ -342,6 +343,22 @@ async def test_a_task_that_has_ended_is_not_buried_because_its_body_is_gone(flee
     assert deliveries == [1]
 
 
+async def test_a_task_that_names_a_workspace_is_refused_and_not_run_elsewhere(fleet: Fleet) -> None:
+    calls: list[str] = []
+
+    async def read(task: ExternalTask) -> str:
+        calls.append(task.task_id)
+        return "a file of another tree"
+
+    await fleet.worker({"read": read})
+    broker = await fleet.broker()
+    body = json.dumps({"command_type": "read", "task_id": "w"}).encode()
+    await broker.publish("a3s.s.query", body, {"A3s-Workspace": "00" * 32})
+    result = await _result(broker, "s", "w")
+    assert (result.success, result.error_kind, calls) == (False, "refused", [])
+    assert "--sync" in (result.error or "")
+
+
 async def test_a_lane_above_is_served_first(fleet: Fleet) -> None:
     order: list[str] = []
 
@@ -428,3 +445,13 @@ async def test_a_claim_outlives_the_hand_back_of_a_task_that_nobody_here_started
     assert (await second).outcome is Outcome.UNKNOWN
     assert started == ["first"]
     assert worker.id
+
+
+async def test_whether_a_task_has_a_result_can_be_asked_without_reading_it(fleet: Fleet) -> None:
+    broker = await fleet.broker()
+    await ensure(broker, fleet.settings)
+    await broker.publish("a3s.s.result.t1", b"{}", {})
+    assert await broker.holds("a3s.s.result.t1", "a3s._.result._")
+    assert not await broker.holds("a3s.s.result.t2", "a3s._.result._")
+    stored = [m.subject async for m in broker.scan("A3S_RESULTS", "a3s.*.result.*")]
+    assert stored == ["a3s.s.result.t1"]

@@ -4,6 +4,7 @@
 import { jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager } from "@nats-io/jetstream";
 import { RequestError, createInbox, headers as newHeaders, type Msg, type MsgHdrs, type NatsConnection } from "@nats-io/transport-node";
 
+import { Signatures } from "../trust.js";
 import { Clock } from "../wire/clock.js";
 import { contentType, encode } from "../wire/encoding.js";
 import type { Event, EventKind } from "../wire/event.js";
@@ -22,6 +23,9 @@ const SLACK_MS = 5;
 
 /** The broker's codes for "the subject's last message is another one". */
 const WRONG_LAST_SEQUENCE = [10071, 10164];
+
+/** `EXPECTED_LAST` is about the last message of this subject instead. */
+const OF_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject";
 
 /** "Not stored", for any reason; only the text tells "one a subject" from a stream that is full. */
 const NOT_STORED = 10077;
@@ -50,6 +54,8 @@ interface ApiAnswer extends Partial<PubAck> {
 export class Broker {
   readonly names: Names;
   readonly clock = new Clock();
+  /** What it signs with and whom it trusts: nothing and everybody, unless it is set. */
+  signatures = new Signatures();
   readonly #api: string;
 
   private constructor(
@@ -120,6 +126,25 @@ export class Broker {
     }
   }
 
+  /**
+   * Whether a subject of a stream has a message, for who may not read it: asked by a publish to another
+   * subject of the stream, which is refused whatever there is.
+   */
+  async holds(subject: string, elsewhere: string): Promise<boolean> {
+    for (const end = performance.now() + REQUEST_TIMEOUT_MS; ; ) {
+      try {
+        await this.publish(elsewhere, new Uint8Array(), [[OF_SUBJECT, subject]], Number.MAX_SAFE_INTEGER);
+        throw new BrokerError(`${subject}: the broker did not compare sequences`);
+      } catch (error) {
+        if (!(error instanceof Conflict)) throw error;
+        if (error.last !== undefined) return error.last > 0;
+        // Something is being published to it at this moment.
+        if (performance.now() > end) throw error;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
   /** The last message of a subject, `undefined` when it has none. */
   async last(stream: string, subject: string): Promise<StoredMessage | undefined> {
     return stored(await this.request(this.api(`DIRECT.GET.${stream}.${subject}`)));
@@ -181,7 +206,8 @@ export const JSON_BODY: [string, string][] = [["Content-Type", contentType("json
 
 function refusal(subject: string, code: number, description: string): BrokerError {
   if (WRONG_LAST_SEQUENCE.includes(code) || (code === NOT_STORED && description.includes("per subject"))) {
-    return new Conflict(`${subject}: there is one already`);
+    const last = /wrong last sequence: (\d+)/.exec(description)?.[1];
+    return new Conflict(`${subject}: there is one already`, last === undefined ? undefined : Number(last));
   }
   return new BrokerError(`${subject}: the broker refused: ${description} (${code})`);
 }

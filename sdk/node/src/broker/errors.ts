@@ -7,7 +7,12 @@ export class BrokerError extends Error {}
 export class Unanswered extends BrokerError {}
 
 /** Somebody wrote meanwhile: what was read is no longer so. */
-export class Conflict extends BrokerError {}
+export class Conflict extends BrokerError {
+  /** `last`: the sequence of the subject's last message (0: it has none), where the broker names it. */
+  constructor(message: string, readonly last?: number) {
+    super(message);
+  }
+}
 
 /** What an unknown thing that was thrown says. */
 export function reasonOf(error: unknown): string {

@@ -35,7 +35,12 @@ export class StoredTask {
     readonly rawHeaders: readonly (readonly [string, string])[],
     readonly body: Uint8Array,
   ) {
-    this.headers = readHeaders((name) => rawHeaders.find(([key]) => key === name)?.[1]);
+    this.headers = readHeaders((name) => this.header(name));
+  }
+
+  /** The first value of a header. */
+  header(name: string): string | undefined {
+    return this.rawHeaders.find(([key]) => key === name)?.[1];
   }
 
   /** The id as far as it is known without the body: from the result's subject, else from the sequence. */

@@ -87,9 +87,10 @@ async function natsOptions(options: ConnectOptions, context: ContextFile, name: 
   const ca = pick(options.tls?.ca, "NATS_CA", context.ca);
   const cert = pick(options.tls?.cert, "NATS_CERT", context.cert);
   const key = pick(options.tls?.key, "NATS_KEY", context.key);
-  const inbox = pick(options.inboxPrefix, "A3S_INBOX_PREFIX", context.inbox_prefix);
-  const authenticator = await authenticate(
-    pick(options.creds, "NATS_CREDS", context.creds), pick(options.nkey, "NATS_NKEY", context.nkey));
+  const creds = pick(options.creds, "NATS_CREDS", context.creds);
+  const nkey = creds === undefined ? await keyFile(pick(options.nkey, "NATS_NKEY", context.nkey)) : undefined;
+  const inbox = pick(options.inboxPrefix, "A3S_INBOX_PREFIX", context.inbox_prefix) ?? nkey?.inbox;
+  const authenticator = await authenticate(creds, nkey?.seed);
   const tls = {
     ...(ca !== undefined && { caFile: ca }), ...(cert !== undefined && { certFile: cert }),
     ...(key !== undefined && { keyFile: key }), ...(context.tls_first === true && { handshakeFirst: true }),
@@ -128,9 +129,20 @@ function withoutSecrets(servers: string[] | undefined): [string[] | undefined, U
   return [clean, secrets];
 }
 
-async function authenticate(creds: string | undefined, nkey: string | undefined): Promise<Authenticator | undefined> {
+/** The seed in an nkey file, which may have comments around it, and the inbox that one of them names
+ *  (`# inbox: PREFIX`, as `a3s-coordinator init` writes it). */
+async function keyFile(path: string | undefined): Promise<{ seed: string; inbox?: string } | undefined> {
+  if (path === undefined) return undefined;
+  const text = (await readFile(path, "utf8")).trim();
+  const lines = text.split("\n").map((line) => line.trim());
+  const seed = lines.find((line) => line.startsWith("S") && line.length > 50) ?? text;
+  const inbox = lines.find((line) => line.startsWith("# inbox:"))?.slice("# inbox:".length).trim();
+  return inbox === undefined ? { seed } : { seed, inbox };
+}
+
+async function authenticate(creds: string | undefined, seed: string | undefined): Promise<Authenticator | undefined> {
   if (creds !== undefined) return credsAuthenticator(await readFile(creds));
-  if (nkey !== undefined) return nkeyAuthenticator(new TextEncoder().encode((await readFile(nkey, "utf8")).trim()));
+  if (seed !== undefined) return nkeyAuthenticator(new TextEncoder().encode(seed));
   return undefined;
 }
 

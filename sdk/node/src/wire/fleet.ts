@@ -22,6 +22,21 @@ export interface LaneHandlerConfig {
   readonly timeoutMs: number;
 }
 
+/** What is said of a tool to agents that may call it. */
+export interface ToolInfo {
+  /** What it does and when to use it. */
+  readonly description?: string;
+  /** The JSON Schema of its payload. */
+  readonly input_schema?: Readonly<Record<string, unknown>>;
+  /** What a call may do to the world; hints that decide nothing. */
+  readonly annotations?: {
+    readonly read_only?: boolean;
+    readonly destructive?: boolean;
+    readonly idempotent?: boolean;
+    readonly open_world?: boolean;
+  };
+}
+
 /** A worker's heartbeat. */
 export interface Presence {
   readonly worker_id: string;
@@ -32,6 +47,8 @@ export interface Presence {
   readonly serves: Serves;
   readonly lanes: readonly Lane[];
   readonly tools: readonly string[];
+  /** Changes with what is said of the tools; absent when nothing is. */
+  readonly tool_digest?: string;
   readonly slots: number;
   readonly busy: number;
   readonly done: number;
@@ -41,6 +58,8 @@ export interface Presence {
   readonly last_pull_ms: number;
   readonly seen_at_ms: number;
   readonly draining: boolean;
+  /** Tasks that it refused because of their signatures; absent: none. */
+  readonly refused?: number;
 }
 
 /** A session's record. */

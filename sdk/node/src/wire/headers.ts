@@ -15,6 +15,7 @@ export const RETRY_DELAY = "A3s-Retry-Delay";
 export const EFFECT = "A3s-Effect";
 export const CONTENT_TYPE = "Content-Type";
 export const BLOB = "A3s-Blob";
+export const WORKSPACE = "A3s-Workspace";
 
 /** Only that a stored subject's last message has this sequence (0: none) lets a publish count. */
 export const EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence";
@@ -32,6 +33,8 @@ export interface TaskHeaders {
   readonly effect?: Effect | undefined;
   readonly contentType?: string | undefined;
   readonly blob?: string | undefined;
+  /** The tree of files that the task is to run in, as it is written. */
+  readonly workspace?: string | undefined;
 }
 
 /** Reads them through `get`, which returns the value of a header or `undefined`. */
@@ -48,6 +51,7 @@ export function readHeaders(get: (name: string) => string | undefined): TaskHead
     effect: effect === "idempotent" || effect === "once" ? effect : undefined,
     contentType: get(CONTENT_TYPE),
     blob: get(BLOB),
+    workspace: get(WORKSPACE),
   };
 }
 
@@ -63,6 +67,7 @@ export function writeHeaders(headers: TaskHeaders & { readonly messageId: string
     [EFFECT, headers.effect],
     [CONTENT_TYPE, headers.contentType],
     [BLOB, headers.blob],
+    [WORKSPACE, headers.workspace],
   ];
   return pairs.filter((pair): pair is [string, string] => pair[1] !== undefined);
 }

@@ -22,6 +22,8 @@ _OPTIONS = {
     "--lanes": ("A3S_LANES", "serve these lanes only: control,query,execute,generate"),
     "--concurrency": ("A3S_CONCURRENCY", "tasks at a time"),
     "--worker-id": ("A3S_WORKER_ID", "the worker's name"),
+    "--signing-key": ("A3S_SIGNING_KEY", "sign results with the key in this file"),
+    "--trust": ("A3S_TRUST", "run only tasks that are signed by a key of this list"),
     "--drain": ("A3S_DRAIN", "seconds that a drain waits for running tools"),
     "--prefix": ("A3S_PREFIX", "first token of all subjects"),
 }

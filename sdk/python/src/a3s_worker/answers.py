@@ -55,6 +55,20 @@ def unknown_command(command: str, tools: list[str]) -> ExternalTaskResult:
     return _failure("unknown_command", error)
 
 
+def no_workspace() -> ExternalTaskResult:
+    """The task is to run in a tree of files, which only workers in Rust can make."""
+    error = (
+        "the task names a workspace (--sync), and this worker makes none: send such tasks to a "
+        "pool of a3s-worker processes"
+    )
+    return _failure("refused", error)
+
+
+def refused(error: Exception) -> ExternalTaskResult:
+    """The task's signature does not count here."""
+    return _failure("refused", f"refused by the trust list of this worker: {error}")
+
+
 def unwritable(error: Exception) -> ExternalTaskResult:
     """What the tool returned cannot be written in the task's encoding."""
     return _failure("other", f"the tool's result cannot be written: {error}")

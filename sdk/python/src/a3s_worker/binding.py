@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .broker import Broker, BrokerError, ConflictError
 from .broker.kept import read_session, write_session
 from .broker.topology import Settings, ensure, ensure_consumers
+from .turn import Turn
 from .wire import clock
 from .wire.lane import SessionLane
 from .wire.names import OWN, Route
@@ -16,45 +17,63 @@ from .wire.note import SessionRecord
 @dataclass(frozen=True)
 class Binding:
     """The consumers that a worker pulls from. `ack_wait`: seconds that the broker waits for a
-    sign of life of a task."""
+    sign of life of a task. `turn`: what pulls say of this worker's turn."""
 
     stream: str
     consumers: dict[SessionLane, str]
     ack_wait: float
     capped: bool
+    turn: dict[str, int | str]
 
 
 async def bind(
-    broker: Broker, route: Route, session: str, lanes: Sequence[SessionLane], settings: Settings
+    broker: Broker,
+    route: Route,
+    session: str,
+    lanes: Sequence[SessionLane],
+    settings: Settings,
+    turn: Turn,
 ) -> Binding:
     """Finds the consumers, and creates what is missing. Raises BrokerError."""
     stream = broker.names.tasks(route)
     consumers = {lane: broker.names.consumer(route, session, lane) for lane in lanes}
     # Looking before creating lets a worker without the right to create work all the same.
-    ack_wait = await _look(broker, stream, consumers)
-    if ack_wait is None:
+    found = await _look(broker, stream, consumers)
+    if found is None:
         await ensure(broker, settings)
     if route.is_own:
         await claim_route(broker, session)
-    if ack_wait is None:
+    if found is None:
         await ensure_consumers(broker, route, session, settings)
-        ack_wait = await _look(broker, stream, consumers)
-    if ack_wait is None:
+        found = await _look(broker, stream, consumers)
+    if found is None:
         raise BrokerError(f"the consumers of {stream} for this worker's lanes cannot be seen")
-    return Binding(stream, consumers, ack_wait, route.is_own)
+    if route.pool is not None:
+        turn.check(route.pool, found.policies)
+    said = {} if route.is_own else turn.said()
+    return Binding(stream, consumers, found.ack_wait, route.is_own, said)
 
 
-async def _look(broker: Broker, stream: str, consumers: dict[SessionLane, str]) -> float | None:
-    """The shortest lease of the consumers; None when one is missing."""
+@dataclass(frozen=True)
+class _Found:
+    """What the consumers are like: the shortest lease, and the policy of each lane."""
 
-    async def one(name: str) -> float:
-        info = await broker.call(f"CONSUMER.INFO.{stream}.{name}")
-        return float(info["config"]["ack_wait"]) / 1e9
+    ack_wait: float
+    policies: list[str]
+
+
+async def _look(broker: Broker, stream: str, consumers: dict[SessionLane, str]) -> _Found | None:
+    """What the consumers are like; None when one is missing."""
+
+    async def one(name: str) -> tuple[float, str]:
+        config = (await broker.call(f"CONSUMER.INFO.{stream}.{name}"))["config"]
+        return float(config["ack_wait"]) / 1e9, str(config.get("priority_policy") or "none")
 
     try:
-        return min(await asyncio.gather(*(one(name) for name in consumers.values())))
+        infos = await asyncio.gather(*(one(name) for name in consumers.values()))
     except BrokerError:
         return None
+    return _Found(min(lease for lease, _ in infos), [policy for _, policy in infos])
 
 
 async def claim_route(broker: Broker, session: str) -> None:

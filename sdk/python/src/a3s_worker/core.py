@@ -280,7 +280,9 @@ class Core:
         if job is None or job.heard.done():
             return
         try:
-            result = await read_result(self.broker, message.headers or {}, message.data)
+            place = (self.id, job.task.task_id)
+            headers = message.headers or {}
+            result = await read_result(self.broker, headers, message.data, place, job.answers)
         except (BrokerError, MalformedError) as error:
             log.warning("the result of task %s cannot be read: %s", job.task.task_id, error)
             return

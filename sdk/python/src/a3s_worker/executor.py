@@ -32,11 +32,13 @@ from .progress import show_output
 from .settle import Settler
 from .slots import Slot
 from .tool import STOP_GRACE, Handler, Verdict, call
+from .trust import UntrustedError, may_be_a_copy
 from .wire import clock
 from .wire.encoding import MalformedError
 from .wire.lane import Effect
 from .wire.record import Claim
 from .wire.result import ExternalTaskResult
+from .wire.signature import SIGNATURE
 
 
 class Run:
@@ -119,14 +121,18 @@ class Executor:
         blob = stored.headers.blob
         body = await get_blob(self._broker, blob) if blob else stored.body
         task, encoding = stored.task(body)
-        return Job(task, encoding, stored.headers.retry_in(task.lane))
+        retry, signature = stored.headers.retry_in(task.lane), stored.raw_headers.get(SIGNATURE)
+        return Job(task, encoding, retry, signature=signature)
 
     async def _examine(self, delivery: Delivery, job: Job) -> Settlement | None:
         """What can be said of a task before its tool sees it; None: it is to be run. On a first
         delivery this costs no lookup."""
         key = (job.task.session_id, job.task.task_id)
         marker = self._cancels.marker(*key)
-        if delivery.delivered > 1:
+        signatures = self._broker.signatures
+        checked = signatures.tasks is not None
+        copied = checked and may_be_a_copy(delivery.stored.stored_at_ms, job.task)
+        if delivery.delivered > 1 or copied:
             done, (job.record, job.revision), found = await asyncio.gather(
                 has_result(self._broker, *key),
                 read_record(self._broker, *key),
@@ -135,10 +141,19 @@ class Executor:
             if done:
                 return Acknowledge()
             marker = marker or found
+        if checked:
+            try:
+                signatures.check_task(delivery.stored, job.task)
+            except UntrustedError as error:
+                log.warning("task %s was refused: %s", job.task.task_id, error)
+                return Answer(answers.refused(error))
         settlement = judge(job, delivery.delivered, marker)
         if settlement is None and job.task.command_type not in self._tools:
             tools = sorted(self._tools)
             return Answer(answers.unknown_command(job.task.command_type, tools))
+        # Its paths mean files that are not here: it must not run among others.
+        if settlement is None and delivery.stored.headers.workspace is not None:
+            return Answer(answers.no_workspace())
         return settlement
 
     async def _start(self, delivery: Delivery, lease: Lease, job: Job) -> Settlement:

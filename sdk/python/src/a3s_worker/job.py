@@ -50,7 +50,7 @@ class Job:
 
     result: what its caller waits for. heard: its result, from wherever it came. cancel: why it
     must end, when it must. look: it is time to look for its result. timer: its deadline while it
-    waits. publishing: a worker may know of it.
+    waits. publishing: a worker may know of it. signature: that of its message, where it is signed.
     """
 
     task: ExternalTask
@@ -66,6 +66,13 @@ class Job:
     look: asyncio.Event = field(default_factory=asyncio.Event)
     timer: asyncio.TimerHandle | None = None
     publishing: bool = False
+    signature: str | None = None
+
+    @property
+    def answers(self) -> str | None:
+        """What its result must name, where results are checked. Under an id of the caller's own an
+        earlier task may have been answered, and that counts as always."""
+        return self.signature if self.said.id is None else None
 
     def fail(self, error: Exception) -> None:
         """It has no result and will have none."""

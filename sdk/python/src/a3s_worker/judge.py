@@ -15,7 +15,7 @@ from .wire.task import ExternalTask
 @dataclass
 class Job:
     """A decoded task with what its message and record say. `attempt`: from 1, 0 before one was
-    started."""
+    started. `signature`: that of its message, which its result names."""
 
     task: ExternalTask
     encoding: Encoding
@@ -24,6 +24,7 @@ class Job:
     revision: int = 0
     attempt: int = 0
     started_at_ms: int = 0
+    signature: str | None = None
 
 
 @dataclass

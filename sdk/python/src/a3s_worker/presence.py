@@ -3,7 +3,7 @@ that the `nats` CLI shows."""
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -19,14 +19,20 @@ EVERY = 5.0
 
 
 class Presence:
-    """Tells that a worker is there. `heartbeat` makes the heartbeat of the moment."""
+    """Tells that a worker is there. `heartbeat` makes the heartbeat of the moment; `tool_info` is
+    what is said of its tools."""
 
     def __init__(
-        self, broker: Broker, worker_id: str, heartbeat: Callable[[], dict[str, Any]]
+        self,
+        broker: Broker,
+        worker_id: str,
+        heartbeat: Callable[[], dict[str, Any]],
+        tool_info: Mapping[str, Any],
     ) -> None:
         self._broker = broker
         self._worker_id = worker_id
         self._heartbeat = heartbeat
+        self._tool_info = tool_info
         self._now = asyncio.Event()
 
     def tell_now(self) -> None:
@@ -71,4 +77,5 @@ class Presence:
 
     async def _answer(self, message: Msg) -> None:
         if message.reply:
-            self._broker.tell(message.reply, json.dumps(self._heartbeat()).encode())
+            answer = {**self._heartbeat(), "tool_info": self._tool_info}
+            self._broker.tell(message.reply, json.dumps(answer).encode())

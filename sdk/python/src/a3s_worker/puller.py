@@ -130,6 +130,7 @@ class Puller:
                 "expires": int(EXPIRES * 1e9),
                 "idle_heartbeat": int(HEARTBEAT * 1e9),
             }
+        body.update(self._binding.turn)
         consumer = self._binding.consumers[pull.lane]
         subject = f"{self._broker.api}.CONSUMER.MSG.NEXT.{self._binding.stream}.{consumer}"
         reply = f"{self._inbox}.{pull.lane.id}.{pull.id}"

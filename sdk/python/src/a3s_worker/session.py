@@ -19,6 +19,7 @@ from .job import SubmitError, TaskHandle
 from .opening import open_session, write_state
 from .stats import LaneStatus, MetricsSnapshot, SessionQueueStats
 from .tool import Handler, read_answer
+from .trust import Signatures
 from .wire import clock
 from .wire.encoding import Encoding, MalformedError
 from .wire.lane import LANES, SessionLane
@@ -40,7 +41,10 @@ class Session:
     session_id: default: a new one. pool: whose workers take its tasks; own: workers that were
     started for this session take them. Without either, the route that the session has already, or
     pool `default`. encoding: of its messages. close_grace: seconds that running tasks have to
-    finish when it is closed. Others: `ConnectOptions`.
+    finish when it is closed. signing_key: a file with the key that signs its tasks; default: env
+    A3S_SIGNING_KEY, else ~/.config/a3s/signing.nk if it is there. trust_workers: a file with the
+    keys whose results are believed; default: env A3S_TRUST_WORKERS, else all are. Others:
+    `ConnectOptions`.
 
     A lane is handled `Internal`ly by default, by the command's own `execute`; see
     `SessionQueueConfig.with_external_lanes` and `set_lane_handler`.
@@ -56,6 +60,8 @@ class Session:
         encoding: Encoding = Encoding.MESSAGEPACK,
         close_grace: float = CLOSE_GRACE,
         settings: Settings | None = None,
+        signing_key: str | None = None,
+        trust_workers: str | None = None,
         nats_url: str | None = None,
         context: str | None = None,
         creds: str | None = None,
@@ -70,11 +76,14 @@ class Session:
         self._grace = close_grace
         self._settings = settings or Settings()
         self._options = options or ConnectOptions(nats_url, context, creds)
+        self._files = (signing_key, trust_workers)
         self._core: Core | None = None
 
     async def __aenter__(self) -> "Session":
         """Opens it. Results that are stored from now on arrive. Raises BrokerError."""
+        signatures = Signatures.of(*self._files, "worker")
         broker = await connect(self._options, f"a3s session {self.id}")
+        broker.signatures = signatures
         try:
             self._core = await self._open(broker)
         except BaseException:

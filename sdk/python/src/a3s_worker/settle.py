@@ -18,6 +18,7 @@ from .wire.encoding import Encoding
 from .wire.note import Event
 from .wire.record import AttemptNote, TaskRecord
 from .wire.result import ExternalTaskResult, Outcome, TaskResult
+from .wire.signature import SIGNATURE
 
 REPEAT_AFTER = 0.5
 """Seconds before a step that the broker did not confirm is repeated."""
@@ -71,7 +72,8 @@ class Settler:
 
         async def step() -> None:
             await bury(self._broker, letter)
-            if await publish_result(self._broker, result, encoding):
+            signature = stored.raw_headers.get(SIGNATURE)
+            if await publish_result(self._broker, result, encoding, signature):
                 self._tell(
                     Event(
                         "dead_lettered", address.session, 0, task_id, address.lane, error=said.error
@@ -146,10 +148,10 @@ class Settler:
     async def _store(self, job: Job, said: ExternalTaskResult) -> None:
         result = self._result(job, said)
         try:
-            stored = await publish_result(self._broker, result, job.encoding)
+            stored = await publish_result(self._broker, result, job.encoding, job.signature)
         except (TypeError, ValueError, OverflowError) as error:
             result = self._result(job, answers.unwritable(error))
-            stored = await publish_result(self._broker, result, job.encoding)
+            stored = await publish_result(self._broker, result, job.encoding, job.signature)
         if not stored:
             log.info("the result of task %s was there already", result.task_id)
             return

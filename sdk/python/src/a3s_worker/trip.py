@@ -20,6 +20,7 @@ from .wire import task as wire
 from .wire.encoding import Encoding, MalformedError
 from .wire.names import Route
 from .wire.result import TaskResult
+from .wire.signature import SIGNATURE, body_digest, task_form
 
 DEADLINE_GRACE = 2.0
 """Seconds after a deadline in which a worker may still answer."""
@@ -57,6 +58,7 @@ class Trip:
                 self._blob = await put_blob(self._broker, body, task.task_id)
                 headers[wire.BLOB], body = self._blob, b""
             subject = self._broker.names.task(task.session_id, task.lane, self._route)
+            self._sign(subject, body, headers)
             self._job.publishing = True
             while not task.is_timed_out():
                 try:
@@ -97,8 +99,25 @@ class Trip:
         """The result that the broker has, if it has one and answers."""
         task = self._job.task
         with contextlib.suppress(BrokerError, MalformedError):
-            return await find_result(self._broker, task.session_id, task.task_id)
+            return await find_result(self._broker, task.session_id, task.task_id, self._job.answers)
         return None
+
+    def _sign(self, subject: str, body: bytes, headers: dict[str, str]) -> None:
+        task, key = self._job.task, self._broker.signatures.key
+        if key is None:
+            return
+        digest = body_digest(body, headers)
+        form = task_form(
+            subject,
+            task.session_id,
+            task.task_id,
+            task.lane,
+            task.command_type,
+            digest,
+            headers,
+        )
+        headers.update(key.headers(form))
+        self._job.signature = headers[SIGNATURE]
 
     def _headers(self) -> dict[str, str]:
         job, task = self._job, self._job.task
@@ -119,7 +138,8 @@ class Trip:
             own = job.was_cancelled(job.cancel.result())
         else:
             own = job.timed_out("and no worker answered")
-        self.settled_here = await publish_result(self._broker, own, self._encoding)
+        signature = self._job.signature
+        self.settled_here = await publish_result(self._broker, own, self._encoding, signature)
         await self._take_back()
         return own if self.settled_here else await self.find() or own
 

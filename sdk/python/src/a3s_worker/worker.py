@@ -1,6 +1,8 @@
 """A worker's life: it binds to its lanes, serves, drains, and says goodbye."""
 
 import asyncio
+import hashlib
+import json
 import os
 import signal
 import socket
@@ -19,6 +21,8 @@ from .puller import Puller
 from .settle import Settler
 from .slots import Slots
 from .tool import H, Handler
+from .trust import Signatures
+from .turn import Turn
 from .wire import clock
 from .wire.lane import LANES, SessionLane
 from .wire.names import DEFAULT_POOL, OWN, Route
@@ -36,7 +40,12 @@ class Worker:
     lanes: default: all of them. concurrency: tasks at a time, beside one of the Control lane;
     default: the number of cores. drain: seconds that a drain waits for running tools, 30
     by default.
-    labels: what else is to be said of it. Others: `ConnectOptions`.
+    distance, help_when: when it gets a task that others of its pool would take too; see `Turn`.
+    Default: env A3S_DISTANCE, A3S_HELP_WHEN, else the last of all.
+    labels: what else is to be said of it.
+    signing_key: a file with the key that signs its results; default: env A3S_SIGNING_KEY, else
+    ~/.config/a3s/signing.nk if it is there. trust: a file with the keys whose tasks it runs;
+    default: env A3S_TRUST, else it runs everybody's. Others: `ConnectOptions`.
 
     Raises ValueError for what cannot work.
     """
@@ -50,8 +59,12 @@ class Worker:
         concurrency: int | None = None,
         worker_id: str | None = None,
         drain: float | None = None,
+        distance: int | None = None,
+        help_when: int | None = None,
         labels: Mapping[str, str] | None = None,
         settings: Settings | None = None,
+        signing_key: str | None = None,
+        trust: str | None = None,
         nats_url: str | None = None,
         context: str | None = None,
         creds: str | None = None,
@@ -75,19 +88,46 @@ class Worker:
             "worker id", worker_id or os.environ.get("A3S_WORKER_ID") or unique_token()
         )
         self._drain = float(os.environ.get("A3S_DRAIN") or 30) if drain is None else drain
+        if distance is None and help_when is None and not self._session:
+            distance, help_when = _env_number("A3S_DISTANCE"), _env_number("A3S_HELP_WHEN")
+        self._turn = Turn(distance, help_when)
+        if self._session and self._turn != Turn():
+            raise ValueError("distance and help_when are for workers of a pool")
         self._labels = dict(labels or {})
+        self._files = (signing_key, trust)
         self._settings = settings or Settings()
         self._options = options or ConnectOptions(nats_url, context, creds)
         self._tools: dict[str, Handler] = {}
+        self._tool_info: dict[str, dict[str, Any]] = {}
         self._stop = asyncio.Event()
         self._stop_now = asyncio.Event()
         self._ready = asyncio.Event()
 
-    def tool(self, *names: str) -> Callable[[H], H]:
-        """Registers a function as the tool of these names; see `Handler`."""
+    def tool(
+        self,
+        *names: str,
+        description: str | None = None,
+        input_schema: Mapping[str, Any] | None = None,
+        annotations: Mapping[str, bool] | None = None,
+    ) -> Callable[[H], H]:
+        """Registers a function as the tool of these names; see `Handler`.
+
+        The others are for agents that may call it: what it does, the JSON Schema of its payload,
+        and what a call may do (`read_only`, `destructive`, `idempotent`, `open_world`).
+        """
+        said = {
+            "description": description,
+            "input_schema": dict(input_schema) if input_schema is not None else None,
+            "annotations": dict(annotations) if annotations else None,
+        }
+        info = {key: value for key, value in said.items() if value is not None}
 
         def register(handler: H) -> H:
-            self._tools.update(dict.fromkeys(names, handler))
+            for name in names:
+                self._tools[name] = handler
+                self._tool_info.pop(name, None)
+                if info:
+                    self._tool_info[name] = info
             return handler
 
         return register
@@ -117,9 +157,13 @@ class Worker:
             loop = asyncio.get_running_loop()
             for number in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(number, self.stop)
+        signatures = Signatures.of(*self._files, "coordinator")
         broker = await connect(self._options, f"a3s worker {self.id}")
+        broker.signatures = signatures
         try:
-            binding = await bind(broker, self._route, self._session, self._lanes, self._settings)
+            binding = await bind(
+                broker, self._route, self._session, self._lanes, self._settings, self._turn
+            )
             await broker.measure_clock(binding.stream)
             await self._serve(broker, binding)
         finally:
@@ -138,13 +182,14 @@ class Worker:
                 **self._describe(),
                 "busy": slots.busy,
                 "done": settler.done,
+                "refused": broker.signatures.refused,
                 "started_at_ms": started_at_ms,
                 "last_pull_ms": puller.last_pull_ms,
                 "seen_at_ms": clock.now_ms(),
                 "draining": self._stop.is_set(),
             }
 
-        presence = Presence(broker, self.id, heartbeat)
+        presence = Presence(broker, self.id, heartbeat, self._tool_info)
         following = await cancels.start()
         await presence.serve(_version())
         await puller.listen()
@@ -198,8 +243,21 @@ class Worker:
             "tools": sorted(self._tools),
             "slots": self._concurrency,
             "workspace": os.getcwd(),
-            "labels": self._labels,
+            "labels": {**self._labels, **self._turn.labels()},
+            **self._digest(),
         }
+
+    def _digest(self) -> dict[str, str]:
+        """By which others see that what is said of the tools has changed."""
+        if not self._tool_info:
+            return {}
+        text = json.dumps(self._tool_info, sort_keys=True).encode()
+        return {"tool_digest": hashlib.sha256(text).hexdigest()[:16]}
+
+
+def _env_number(name: str) -> int | None:
+    text = os.environ.get(name)
+    return int(text) if text else None
 
 
 def _version() -> str:

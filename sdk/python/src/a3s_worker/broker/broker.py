@@ -1,5 +1,6 @@
 """The broker: publishing with its word, and reading and removing single messages of a stream."""
 
+import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -10,6 +11,7 @@ from typing import Any
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from ..trust import Signatures
 from ..wire import clock
 from ..wire.encoding import Encoding
 from ..wire.names import Names
@@ -21,6 +23,10 @@ from .requests import TIMEOUT, Requests
 log = logging.getLogger("a3s_worker")
 
 EXPECTED_LAST = "Nats-Expected-Last-Subject-Sequence"
+_OF_SUBJECT = "Nats-Expected-Last-Subject-Sequence-Subject"
+_NEVER = 2**53 - 1
+"""A sequence that no message has."""
+_WRONG_LAST = "wrong last sequence: "
 
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _NOT_STORED = 10077
@@ -48,7 +54,8 @@ class StoredMessage:
 
 
 class Broker:
-    """A connection with the names under its prefix."""
+    """A connection with the names under its prefix. `signatures`: what it signs with and whom it
+    trusts; nothing and everybody, unless it is set."""
 
     def __init__(self, client: Client, names: Names, js_domain: str | None = None) -> None:
         self.client = client
@@ -56,6 +63,7 @@ class Broker:
         self.js_domain = js_domain
         self.api = f"$JS.{js_domain}.API" if js_domain else "$JS.API"
         self.on_connected: list[Callable[[], None]] = []
+        self.signatures = Signatures()
         self._requests = Requests(client)
         self._outbox = Outbox(client)
         self.request = self._requests.request
@@ -121,7 +129,9 @@ class Broker:
             code, text = error.get("err_code", 0), error.get("description", "")
             one_a_subject = code == _NOT_STORED and _ONE_A_SUBJECT in text
             if code in _WRONG_LAST_SEQUENCE or one_a_subject:
-                raise ConflictError(f"{subject}: there is one already")
+                _, _, last = text.partition(_WRONG_LAST)
+                known = int(last) if last.isdigit() else None
+                raise ConflictError(f"{subject}: there is one already", known)
             raise api_error(subject, error)
         return PubAck(answer["stream"], answer["seq"], answer.get("duplicate", False))
 
@@ -137,6 +147,23 @@ class Broker:
             return not (await self.publish(subject, body, headers, expected_last)).duplicate
         except ConflictError:
             return False
+
+    async def holds(self, subject: str, elsewhere: str) -> bool:
+        """Whether a subject of a stream has a message, for who may not read it: asked by a publish
+        to another subject of the stream, which is refused whatever there is. Raises BrokerError."""
+        end = asyncio.get_running_loop().time() + TIMEOUT
+        while True:
+            try:
+                await self.publish(elsewhere, b"", {_OF_SUBJECT: subject}, _NEVER)
+            except ConflictError as error:
+                if error.last is not None:
+                    return error.last > 0
+                # Something is being published to it at this moment.
+                if asyncio.get_running_loop().time() > end:
+                    raise
+            else:
+                raise RefusedError(f"{subject}: the broker did not compare sequences")
+            await asyncio.sleep(0.05)
 
     async def last(self, stream: str, subject: str) -> StoredMessage | None:
         """The last message of a subject. Raises BrokerError."""

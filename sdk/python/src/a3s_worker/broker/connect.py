@@ -112,11 +112,14 @@ async def connect(options: ConnectOptions, name: str) -> Broker:
     servers = [s.strip() for s in (options.nats_url or "nats://127.0.0.1:4222").split(",")]
     client = Client()
     broker = Broker(client, Names(options.prefix or "a3s"), options.js_domain)
-    said: list[Exception] = []
+    connected = False
+    reasons: dict[str, None] = {}
 
     async def note(error: Exception) -> None:
-        said[:] = [error]
-        log.debug("the connection reports: %s", error or type(error).__name__)
+        reason = str(error) or type(error).__name__
+        if not connected:
+            reasons[reason] = None
+        log.debug("the connection reports: %s", reason)
 
     connecting = client.connect(
         servers,
@@ -135,24 +138,42 @@ async def connect(options: ConnectOptions, name: str) -> Broker:
     try:
         await asyncio.wait_for(connecting, FIRST_CONNECTION)
     except (asyncio.TimeoutError, NoServersError, OSError, Error) as error:
-        # It tries again until its time is over, so what went wrong is what was said last.
-        reason = str(said[0] if said else error) or "no answer"
+        # It tries again until its time is over. All that was heard counts: a server that refuses
+        # us says so and hangs up, and now and then the hanging up is heard first.
+        reason = "; ".join(reasons) or str(error) or "no answer"
         raise BrokerError(f"cannot connect to {', '.join(servers)}: {reason}") from error
+    connected = True
     await broker.start()
     return broker
+
+
+def _key(path: str) -> tuple[str | None, str | None]:
+    """The seed in an nkey file, which may have comments around it, and the inbox that one of them
+    names (`# inbox: PREFIX`, as `a3s-coordinator init` writes it)."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            lines = [line.strip() for line in file]
+    except (OSError, UnicodeDecodeError):
+        return None, None
+    seed = next((line for line in lines if line.startswith("S") and len(line) > 50), None)
+    inboxes = (line.removeprefix("# inbox:").strip() for line in lines if "# inbox:" in line)
+    return seed, next(inboxes, None)
 
 
 def _credentials(options: ConnectOptions) -> dict[str, Any]:
     if (options.creds or options.nkey) and importlib.util.find_spec("nkeys") is None:
         raise ValueError("credential files and nkeys need another package: a3s-worker[nkeys]")
+    key, inbox = (None, None) if options.creds or not options.nkey else _key(options.nkey)
     said: dict[str, Any] = {
         "user_credentials": options.creds,
-        "nkeys_seed": None if options.creds else options.nkey,
+        "nkeys_seed_str": key,
+        # What cannot be read is the library's to report.
+        "nkeys_seed": None if options.creds or key else options.nkey,
         "user": options.user if options.password else None,
         "password": options.password,
         # A user without a password is a token, as in the `nats` CLI.
         "token": options.token or (None if options.password else options.user),
-        "inbox_prefix": options.inbox_prefix,
+        "inbox_prefix": options.inbox_prefix or inbox,
     }
     if options.tls_ca or options.tls_cert:
         tls = ssl.create_default_context(cafile=options.tls_ca)

@@ -18,4 +18,9 @@ class RefusedError(BrokerError):
 
 
 class ConflictError(BrokerError):
-    """Somebody wrote meanwhile, or there is one already."""
+    """Somebody wrote meanwhile, or there is one already. `last`: the sequence of the subject's
+    last message (0: it has none), where the broker names it."""
+
+    def __init__(self, text: str, last: int | None = None) -> None:
+        super().__init__(text)
+        self.last = last

@@ -3,14 +3,17 @@ session records."""
 
 from typing import Any
 
+from ..trust import UntrustedError
 from ..wire import clock
 from ..wire.encoding import Encoding, MalformedError
+from ..wire.lane import SessionLane
 from ..wire.note import DeadLetter, SessionRecord
 from ..wire.record import CancelMarker, TaskRecord
 from ..wire.result import TaskResult
+from ..wire.signature import ANSWERS, body_digest, result_form
 from ..wire.task import BLOB, CONTENT_TYPE
 from .blobs import BLOB_THRESHOLD, get_blob, put_blob
-from .broker import Broker, StoredMessage
+from .broker import Broker, StoredMessage, log
 from .errors import RefusedError, UnconfirmedError
 
 _TTL = "Nats-TTL"
@@ -25,15 +28,23 @@ def _ttl(deadline_ms: int) -> str:
     return f"{min(left // 1000, _LONGEST_TTL_S)}s"
 
 
-async def publish_result(broker: Broker, result: TaskResult, encoding: Encoding) -> bool:
+async def publish_result(
+    broker: Broker, result: TaskResult, encoding: Encoding, answers: str | None = None
+) -> bool:
     """Stores a task's result unless it has one. True: it is ours; also when it was stored by a
-    try whose answer was lost. Raises BrokerError when it may be stored or not."""
+    try whose answer was lost. Signed where there is a key; `answers` is the signature of its task's
+    message. Raises BrokerError when it may be stored or not."""
     headers = {CONTENT_TYPE: encoding.content_type}
     body = encoding.encode(result.write())
     if len(body) > BLOB_THRESHOLD:
         headers[BLOB] = await put_blob(broker, body, f"{result.task_id}-result")
         body = b""
     subject = broker.names.of_task(result.session_id, "result", result.task_id)
+    if key := broker.signatures.key:
+        if answers is not None:
+            headers[ANSWERS] = answers
+        form = result_form(subject, result, body_digest(body, headers), headers)
+        headers.update(key.headers(form))
     for tried in range(_TRIES):
         try:
             if await broker.publish_first(subject, body, headers, expected_last=0):
@@ -54,22 +65,67 @@ async def _is_ours(broker: Broker, result: TaskResult) -> bool:
 async def has_result(broker: Broker, session: str, task_id: str) -> bool:
     """Whether a task has a result. Raises BrokerError."""
     subject = broker.names.of_task(session, "result", task_id)
-    return await broker.last(broker.names.stream("RESULTS"), subject) is not None
+    try:
+        return await broker.last(broker.names.stream("RESULTS"), subject) is not None
+    except UnconfirmedError:
+        # A credential that may not read results gets no answer, and may ask this.
+        return await broker.holds(subject, broker.names.of_task("_", "result", "_"))
 
 
-async def find_result(broker: Broker, session: str, task_id: str) -> TaskResult | None:
+async def find_result(
+    broker: Broker, session: str, task_id: str, answers: str | None = None
+) -> TaskResult | None:
     """The result of a task, None when there is none (yet, or any more: they are kept a day).
-    Raises BrokerError, or MalformedError when it cannot be read."""
+    `answers`: as in `read_result`. Raises BrokerError, or MalformedError when it cannot be read."""
     subject = broker.names.of_task(session, "result", task_id)
     found = await broker.last(broker.names.stream("RESULTS"), subject)
-    return await read_result(broker, dict(found.headers), found.body) if found else None
+    if found is None:
+        return None
+    return await read_result(broker, dict(found.headers), found.body, (session, task_id), answers)
 
 
-async def read_result(broker: Broker, headers: dict[str, str], body: bytes) -> TaskResult:
-    """Decodes a result's message. Raises BrokerError, MalformedError."""
+async def read_result(
+    broker: Broker,
+    headers: dict[str, str],
+    body: bytes,
+    place: tuple[str, str],
+    answers: str | None = None,
+) -> TaskResult:
+    """Decodes a result's message, which is from the subject of this session and task. Where results
+    are checked, one that is not believed is replaced by one that says so; it must be the answer to
+    the task with the signature `answers`, when that is known. Raises BrokerError, MalformedError.
+    """
     if BLOB in headers:
         body = await get_blob(broker, headers[BLOB])
-    return TaskResult.read(Encoding.of(headers.get(CONTENT_TYPE), body).decode(body))
+    signatures = broker.signatures
+    encoding = Encoding.of(headers.get(CONTENT_TYPE), body)
+    if signatures.results is None:
+        return TaskResult.read(encoding.decode(body))
+    lane = SessionLane.QUERY
+    try:
+        try:
+            result = TaskResult.read(encoding.decode(body))
+        except MalformedError:
+            raise UntrustedError("it is no result") from None
+        lane = result.lane
+        signatures.check_result(broker.names, place, result, headers, body)
+        if answers not in (None, headers.get(ANSWERS)):
+            raise UntrustedError("it answers another task, or an earlier one of this id")
+    except UntrustedError as error:
+        signatures.refused += 1
+        log.warning("the result of task %s is not believed: %s", place[1], error)
+        return _disbelieved(lane, place, str(error))
+    return result
+
+
+def _disbelieved(lane: SessionLane, place: tuple[str, str], why: str) -> TaskResult:
+    error = (
+        f"the result that the broker has of this task is not believed: {why}; nobody knows whether "
+        "the task was run"
+    )
+    return TaskResult(
+        place[1], place[0], lane, "", False, {}, error, "unknown", worker_id="coordinator"
+    )
 
 
 async def read_record(broker: Broker, session: str, task_id: str) -> tuple[TaskRecord, int]:

@@ -19,6 +19,7 @@ EFFECT = "A3s-Effect"
 CONTENT_TYPE = "Content-Type"
 TRACEPARENT = "traceparent"
 BLOB = "A3s-Blob"
+WORKSPACE = "A3s-Workspace"
 
 DEFAULT_TIMEOUT_MS = 60_000
 
@@ -122,6 +123,7 @@ class TaskHeaders:
     content_type: str | None = None
     traceparent: str | None = None
     blob: str | None = None
+    workspace: str | None = None
 
     @classmethod
     def read(cls, headers: Mapping[str, str]) -> "TaskHeaders":
@@ -136,6 +138,7 @@ class TaskHeaders:
             content_type=get(CONTENT_TYPE),
             traceparent=get(TRACEPARENT),
             blob=get(BLOB),
+            workspace=get(WORKSPACE),
         )
 
     def effect_in(self, lane: SessionLane) -> Effect:
