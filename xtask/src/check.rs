@@ -1,6 +1,7 @@
 //! `cargo xtask check`: what must hold before a test is worth running.
 
 use std::env;
+use std::process::Command;
 
 use anyhow::{Result, bail};
 
@@ -21,12 +22,13 @@ pub(crate) fn run() -> Result<()> {
     step::run(&mut cargo(&clippy))?;
     let mut doc = cargo(&["doc", "--workspace", "--no-deps", "--quiet"]);
     step::run(doc.env("RUSTDOCFLAGS", "-D warnings"))?;
-    deny()
+    deny(cargo)
 }
 
 /// Licenses, import rules and sources, as deny.toml has them. Advisories are left out: their
-/// database changes daily, and a check must not fail for what nobody here did.
-fn deny() -> Result<()> {
+/// database changes daily, and a check must not fail for what nobody here did. `cargo` is a cargo
+/// command in the workspace that is checked.
+pub(crate) fn deny(cargo: impl Fn(&[&str]) -> Command) -> Result<()> {
     if is_there("cargo-deny", "--version") {
         let check = [
             "deny",

@@ -26,7 +26,7 @@ const MAX_LENGTH: usize = 4096;
 const MAX_MEMORY: usize = 512;
 
 /// Each target, in the order in which they run.
-const TARGETS: [&str; 3] = ["bodies", "headers", "subjects"];
+const TARGETS: [&str; 4] = ["bodies", "headers", "subjects", "trees"];
 
 /// What is typed after `cargo xtask fuzz`.
 #[derive(Debug, Args)]

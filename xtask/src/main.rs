@@ -1,6 +1,7 @@
 //! The project's recipes, the same on a laptop and in CI. One file a recipe.
 
 mod bench;
+mod bridge;
 mod check;
 mod demo;
 mod fuzz;
@@ -30,6 +31,8 @@ enum Recipe {
         /// Parts of test names
         filters: Vec<String>,
     },
+    /// Check and test the bridge to A3S Code, which has hundreds of crates of its own
+    Bridge,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -40,5 +43,6 @@ fn main() -> anyhow::Result<()> {
         Recipe::Fuzz(fuzz) => fuzz::run(&fuzz),
         Recipe::Check => check::run(),
         Recipe::Test { filters } => test::run(&filters),
+        Recipe::Bridge => bridge::run(),
     }
 }

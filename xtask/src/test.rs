@@ -6,7 +6,7 @@ use crate::nats;
 use crate::step::{self, cargo, is_there};
 
 /// Programs without which some tests skip themselves: name, how to ask, what is not tested.
-const OPTIONAL: [(&str, &str, &str); 4] = [
+const OPTIONAL: [(&str, &str, &str); 6] = [
     (
         "nats",
         "--version",
@@ -15,6 +15,8 @@ const OPTIONAL: [(&str, &str, &str); 4] = [
     ("rg", "--version", "search against ripgrep"),
     ("docker", "--version", "compose.yaml"),
     ("docker-compose", "--version", "compose.yaml"),
+    ("systemd-analyze", "--version", "deploy/systemd"),
+    ("go", "version", "deploy/kubernetes"),
 ];
 
 /// Gets what the tests need, builds the programs they start, and runs them.
