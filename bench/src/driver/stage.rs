@@ -37,7 +37,9 @@ impl Stage {
         let store = TempDir::with_prefix("a3s-bench-")?;
         let config = store.path().join("nats-server.conf");
         let directory = store.path().join("store");
-        let text = format!("listen: \"127.0.0.1:-1\"\njetstream {{ store_dir: {directory:?} }}\n");
+        let text = format!(
+            "listen: \"127.0.0.1:-1\"\njetstream {{ store_dir: {directory:?}, max_file_store: 256GB }}\n"
+        );
         std::fs::write(&config, text)?;
         let launch = Launch {
             binary: locate()?.path,

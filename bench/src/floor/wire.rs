@@ -36,6 +36,7 @@ pub(super) fn task_headers(encoding: Encoding) -> HeaderMap {
         content_type: Some(encoding.content_type().to_owned()),
         traceparent: None,
         blob: None,
+        workspace: None,
     };
     map(common.into_pairs())
 }
