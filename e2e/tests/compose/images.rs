@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use a3s_shared::runtime::locate::locate;
 use a3s_shared::runtime::version::RECOMMENDED;
@@ -28,8 +29,19 @@ pub(crate) struct Images {
 }
 
 impl Images {
+    /// Those of all tests of this process, made when the first one asks.
+    pub(crate) fn shared() -> Arc<Self> {
+        static SHARED: Mutex<Weak<Images>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let images = Arc::new(Self::build());
+            *shared = Arc::downgrade(&images);
+            images
+        })
+    }
+
     /// Builds what is missing.
-    pub(crate) fn build() -> Self {
+    fn build() -> Self {
         let tag = format!("e2e-{}", std::process::id());
         let mut images = Self {
             tag,

@@ -2,7 +2,10 @@
 //! that runs this test may be unable to pull or to compile inside a container.
 
 mod docker;
+mod drain;
 mod images;
+mod load;
+mod regions;
 mod stack;
 
 use serde_json::Value;
@@ -16,7 +19,7 @@ async fn a_task_goes_through_the_containers_and_nothing_is_left_of_them() {
         eprintln!("SKIPPED: compose.yaml, because no Docker engine answers");
         return;
     }
-    let images = Images::build();
+    let images = Images::shared();
     let stack = Stack::up(&images);
 
     let read = stack.submit(&["read", r#"{"path":"README.md"}"#]);

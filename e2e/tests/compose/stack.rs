@@ -20,7 +20,7 @@ use crate::images::Images;
 const PASSWORD: &str = "123456789012345678901234567890";
 
 /// For something to happen in a container of a busy machine.
-const BOUND: Duration = Duration::from_secs(120);
+pub(crate) const BOUND: Duration = Duration::from_secs(120);
 
 /// How long compose may need to stop everything: workers that hang take 45 s (compose.yaml).
 const STOPPED_WITHIN: Duration = Duration::from_secs(40);
@@ -31,19 +31,39 @@ pub(crate) struct Stack {
     tag: String,
     port: u16,
     workspace: TempDir,
+    environment: &'static [(&'static str, &'static str)],
 }
 
 impl Stack {
     /// Starts everything; whether it is ready is for the first task to show.
     pub(crate) fn up(images: &Images) -> Self {
-        let stack = Self {
-            project: format!("a3s-{}", images.tag),
+        Self::up_with(images, "a3s", &[])
+    }
+
+    /// As [`Stack::up`], under a name of its own and with more in the environment of compose.
+    pub(crate) fn up_with(
+        images: &Images,
+        name: &str,
+        environment: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        let stack = Self::not_started(images, name, environment);
+        stack.run(&["up", "--detach", "--no-build"]);
+        stack
+    }
+
+    /// As [`Stack::up_with`], and nothing is started.
+    pub(crate) fn not_started(
+        images: &Images,
+        name: &str,
+        environment: &'static [(&'static str, &'static str)],
+    ) -> Self {
+        Self {
+            project: format!("{name}-{}", images.tag),
             tag: images.tag.clone(),
             port: free_port(),
             workspace: workspace(),
-        };
-        stack.run(&["up", "--detach", "--no-build"]);
-        stack
+            environment,
+        }
     }
 
     /// Submits a task in the coordinator's container and returns what is printed.
@@ -70,13 +90,34 @@ impl Stack {
     }
 
     pub(crate) async fn the_coordinator_is_healthy(&self) {
-        let container = self.run(&["ps", "--quiet", "coordinator"]);
-        let format = "--format={{.State.Health.Status}}";
+        let container = self.container("coordinator");
         eventually("a healthy coordinator", BOUND, async || {
-            let health = output_of(&mut docker(["inspect", format, container.trim()]));
-            (health.trim() == "healthy").then_some(()).ok_or(health)
+            let health = inspect(&container, "{{.State.Health.Status}}");
+            (health == "healthy").then_some(()).ok_or(health)
         })
         .await;
+    }
+
+    /// The container of a service that has one.
+    #[track_caller]
+    pub(crate) fn container(&self, service: &str) -> String {
+        let mut all = self.containers(service);
+        assert_eq!(all.len(), 1, "containers of {service}");
+        all.remove(0)
+    }
+
+    /// The containers of a service.
+    #[track_caller]
+    pub(crate) fn containers(&self, service: &str) -> Vec<String> {
+        let ids = self.run(&["ps", "--quiet", service]);
+        ids.lines().map(str::to_owned).collect()
+    }
+
+    /// What tasks have written to a file of the workspace.
+    #[track_caller]
+    pub(crate) fn written(&self, file: &str) -> String {
+        let text = fs::read_to_string(self.workspace.path().join(file));
+        text.unwrap_or_else(|error| panic!("{file}: {error}"))
     }
 
     pub(crate) fn the_workspace_is_read_only(&self) {
@@ -156,12 +197,14 @@ impl Stack {
         }
     }
 
+    /// Runs compose, which must succeed, and returns what it prints.
     #[track_caller]
-    fn run(&self, arguments: &[&str]) -> String {
+    pub(crate) fn run(&self, arguments: &[&str]) -> String {
         output_of(&mut self.command(arguments))
     }
 
-    fn attempt(&self, arguments: &[&str]) -> Output {
+    /// As [`Stack::run`], whether or not it succeeds.
+    pub(crate) fn attempt(&self, arguments: &[&str]) -> Output {
         let output = self.command(arguments).output();
         output.expect("compose can be run")
     }
@@ -176,7 +219,10 @@ impl Stack {
             .env("A3S_PORT", self.port.to_string())
             .env("A3S_WORKSPACE", self.workspace.path())
             .env_remove("A3S_WORKSPACE_MODE")
-            .env_remove("A3S_UID");
+            .env_remove("A3S_UID")
+            .env_remove("A3S_LEAF_PASSWORD")
+            .env_remove("COMPOSE_PROFILES")
+            .envs(self.environment.iter().copied());
         command
     }
 }
@@ -197,11 +243,19 @@ fn waiting(broker: &Broker) -> String {
     broker.names().task("demo", SessionLane::Query, &route)
 }
 
-/// What the workers see: readable by everyone, for they run as nobody in particular.
+/// What `docker inspect` says of a container.
+#[track_caller]
+pub(crate) fn inspect(container: &str, format: &str) -> String {
+    let said = output_of(&mut docker(["inspect", "--format", format, container]));
+    said.trim().to_owned()
+}
+
+/// What the workers see: open to everyone, for they run as nobody in particular. (Whether they may
+/// change it is for compose to say, which mounts it.)
 fn workspace() -> TempDir {
     let workspace = tempfile::tempdir().expect("a temporary directory");
-    let readable = fs::Permissions::from_mode(0o755);
-    fs::set_permissions(workspace.path(), readable).expect("it is ours");
+    let open = fs::Permissions::from_mode(0o777);
+    fs::set_permissions(workspace.path(), open).expect("it is ours");
     let readme = workspace.path().join("README.md");
     fs::write(&readme, "the first line\n").expect("it is written");
     let readable = fs::Permissions::from_mode(0o644);

@@ -58,14 +58,21 @@ async fn a_worker_leaves_a_lame_duck_for_another_server() {
     batch.is_done().await;
 }
 
-#[tokio::test]
-async fn a_leaf_whose_link_is_cut_goes_on_when_it_is_back() {
+/// A hub whose JetStream is domain `hub`, a leaf without any, and the link between them.
+struct Region {
+    hub: Server,
+    link: Proxy,
+    leaf: Server,
+    _store: tempfile::TempDir,
+}
+
+async fn region() -> Region {
     let port = free_port();
     let store = tempfile::tempdir().expect("a temporary directory");
     let hub = Server::builder()
         .without_jetstream()
         .config(&format!(
-            "jetstream {{ domain: hub, store_dir: {:?} }}",
+            "jetstream {{ domain: hub, store_dir: {:?}, max_file_store: 256GB }}",
             store.path()
         ))
         .config(&format!("leafnodes {{ listen: \"127.0.0.1:{port}\" }}"));
@@ -85,15 +92,41 @@ async fn a_leaf_whose_link_is_cut_goes_on_when_it_is_back() {
         std::future::ready((open > 0).then_some(()).ok_or("none"))
     })
     .await;
+    Region {
+        hub,
+        link,
+        leaf,
+        _store: store,
+    }
+}
 
+#[tokio::test]
+async fn a_leaf_whose_link_is_cut_goes_on_when_it_is_back() {
+    let region = region().await;
     let stage = Stage::new();
-    let _worker = stage.worker(leaf.url(), &["--js-domain", "hub"]).await;
-    let mut batch = stage.batch(hub.url());
+    let _worker = stage
+        .worker(region.leaf.url(), &["--js-domain", "hub"])
+        .await;
+    let mut batch = stage.batch(region.hub.url());
     batch.until(TASKS / 10).await;
-    link.cut();
+    region.link.cut();
     tokio::time::sleep(DOWN).await;
-    link.heal();
+    region.link.heal();
     batch.is_done().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_starts_before_the_link_of_its_region_waits_for_it() {
+    let region = region().await;
+    region.link.cut();
+    let stage = Stage::new();
+    let worker = stage.worker(region.leaf.url(), &["--js-domain", "hub"]);
+    let heal = async {
+        tokio::time::sleep(DOWN).await;
+        region.link.heal();
+    };
+    let (_worker, ()) = tokio::join!(worker, heal);
+    stage.batch(region.hub.url()).is_done().await;
 }
 
 #[tokio::test]
