@@ -44,7 +44,10 @@ async def ask(url: str) -> str:
 def main() -> None:
     started = []
     with tempfile.TemporaryDirectory() as directory:
-        server = [nats_server(), "-a", "127.0.0.1", "-p", "-1", "-js", "-sd", directory]
+        # Streams reserve their limits; by default a server offers what a full disk may not have.
+        config = Path(directory, "nats.conf")
+        config.write_text(f'jetstream {{ store_dir: "{directory}", max_file_store: 256GB }}\n')
+        server = [nats_server(), "-a", "127.0.0.1", "-p", "-1", "-c", str(config)]
         server += ["--ports_file_dir", directory, "-l", f"{directory}/log"]
         try:
             started.append(subprocess.Popen(server))

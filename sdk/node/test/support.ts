@@ -2,7 +2,7 @@
 // with the test.
 
 import { spawn, type ChildProcess } from "node:child_process";
-import { existsSync } from "node:fs";
+import { existsSync, writeFileSync } from "node:fs";
 import { mkdtemp, readFile, readdir, rm } from "node:fs/promises";
 import { homedir, tmpdir } from "node:os";
 import { join } from "node:path";
@@ -77,45 +77,82 @@ function natsServer(): string {
   return process.env.A3S_NATS_SERVER ?? (existsSync(cached) ? cached : "nats-server");
 }
 
+/** A nats-server with a store of its own. */
+export class Server {
+  #process: Running;
+
+  /** `room`: what it offers its streams. */
+  constructor(readonly directory: string, readonly room = "256GB") {
+    this.#process = this.#spawn(-1);
+  }
+
+  start(port: number): void {
+    this.#process = this.#spawn(port);
+  }
+
+  /** Where it listens, once it does. */
+  address(): Promise<string> {
+    return until("the server's port", async () => {
+      const file = (await readdir(this.directory)).find((name) => name.endsWith(".ports"));
+      if (file === undefined) return undefined;
+      const text = await readFile(join(this.directory, file), "utf8");
+      return text === "" ? undefined : (JSON.parse(text) as { nats: string[] }).nats[0];
+    });
+  }
+
+  /** As a crash would. */
+  async kill(): Promise<void> {
+    this.#process.signal("SIGKILL");
+    await this.#process.ended;
+  }
+
+  #spawn(port: number): Running {
+    const config = join(this.directory, "nats.conf");
+    const store = JSON.stringify(join(this.directory, "store"));
+    // Streams reserve their limits, and by default a server offers three quarters of what the disk
+    // has left: a machine that has just built all this has little.
+    writeFileSync(config, `jetstream { store_dir: ${store}, max_file_store: ${this.room} }\n`);
+    const args = ["-a", "127.0.0.1", "-p", port.toString(), "-c", config, "--ports_file_dir", this.directory];
+    return new Running(spawn(natsServer(), args, { stdio: "ignore" }));
+  }
+}
+
+/** What ends that a test started, the last one first. */
+type Cleanups = (() => Promise<void>)[];
+
 /** One server, and what a test does with it. */
 export class Rig {
   readonly session = `s${uniqueToken().slice(-8)}`;
   readonly events: Event[] = [];
-  readonly #cleanups: (() => Promise<void>)[] = [];
 
   private constructor(
     readonly directory: string, readonly url: string, readonly nc: NatsConnection,
-    readonly broker: Broker, private server: Running,
+    readonly broker: Broker, readonly server: Server, readonly cleanups: Cleanups,
   ) {}
 
   /** A server with the streams, whose leases are {@link ACK_WAIT_MS}. */
   static async start(t: TestContext): Promise<Rig> {
     const directory = await mkdtemp(join(tmpdir(), "a3s-node-"));
-    const server = startServer(directory, -1);
-    const url = await until("the server's port", async () => {
-      const file = (await readdir(directory)).find((name) => name.endsWith(".ports"));
-      if (file === undefined) return undefined;
-      const text = await readFile(join(directory, file), "utf8");
-      return text === "" ? undefined : (JSON.parse(text) as { nats: string[] }).nats[0];
+    const server = new Server(directory);
+    // What was started last ends first. Said before anything can fail: a server or a connection
+    // that is left keeps the test runner waiting.
+    const cleanups: Cleanups = [];
+    t.after(async () => { for (const clean of cleanups.reverse()) await clean(); });
+    cleanups.push(async () => {
+      await server.kill();
+      await rm(directory, { recursive: true, force: true, maxRetries: 5 });
     });
-    const address = url.replace("0.0.0.0", "127.0.0.1");
+    const address = await server.address();
     const nc = await connect({ servers: address, maxReconnectAttempts: -1, reconnectTimeWait: 100 });
+    cleanups.push(() => nc.close());
     const broker = await Broker.of(nc, "a3s");
     await ensure(broker);
-    const rig = new Rig(directory, address, nc, broker, server);
+    const rig = new Rig(directory, address, nc, broker, server, cleanups);
     await rig.shortLeases(DEFAULT_POOL);
     nc.subscribe("a3s.*.event.>", {
       callback: (_, message) => { rig.events.push(readEvent(decode("json", message.data))); },
     });
     await nc.flush();
-    rig.#cleanups.push(async () => {
-      await nc.close();
-      rig.server.signal("SIGKILL");
-      await rig.server.ended;
-      await rm(directory, { recursive: true, force: true, maxRetries: 5 });
-    });
-    // What was started last ends first.
-    t.after(async () => { for (const clean of rig.#cleanups.reverse()) await clean(); });
     return rig;
   }
 
@@ -129,9 +166,8 @@ export class Rig {
 
   /** kill -9 of the server, and a new one with its store on its port. */
   async restartServer(): Promise<void> {
-    this.server.signal("SIGKILL");
-    await this.server.ended;
-    this.server = startServer(this.directory, Number(new URL(this.url).port));
+    await this.server.kill();
+    this.server.start(Number(new URL(this.url).port));
   }
 
   /** A worker in this process, drained when the test ends. */
@@ -141,7 +177,7 @@ export class Rig {
     const worker = new Worker({ servers: this.url, concurrency: 2, signals: false, drainMs: 0, log, ...options });
     for (const [name, handler] of Object.entries(tools)) worker.tool(name, handler);
     const run = worker.run();
-    this.#cleanups.push(async () => {
+    this.cleanups.push(async () => {
       worker.stop();
       await run;
     });
@@ -172,7 +208,7 @@ export class Rig {
 
   #start(path: string, args: string[], env: Record<string, string>, cwd = this.directory): Running {
     const running = new Running(spawn(path, args, { cwd, env: { ...process.env, NATS_URL: this.url, ...env } }));
-    this.#cleanups.push(async () => {
+    this.cleanups.push(async () => {
       running.signal("SIGKILL");
       await running.ended;
     });
@@ -206,9 +242,4 @@ export class Rig {
       await until(`an empty ${stream}`, async () => (await this.broker.jsm.streams.info(stream)).state.messages === 0);
     }
   }
-}
-
-function startServer(directory: string, port: number): Running {
-  const args = ["-a", "127.0.0.1", "-p", port.toString(), "-js", "-sd", join(directory, "store"), "--ports_file_dir", directory];
-  return new Running(spawn(natsServer(), args, { stdio: "ignore" }));
 }

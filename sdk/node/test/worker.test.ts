@@ -1,7 +1,8 @@
 // What a worker does with tasks, against a real server.
 
 import assert from "node:assert/strict";
-import { writeFile } from "node:fs/promises";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
@@ -12,7 +13,7 @@ import { encode } from "../src/wire/encoding.js";
 import { EMPTY_RECORD } from "../src/wire/record.js";
 import { Reject, Retry, Worker, type ExternalTask } from "../src/index.js";
 import { executeTask } from "./reference.js";
-import { BOUND_MS, Rig, until } from "./support.js";
+import { BOUND_MS, Rig, Server, until } from "./support.js";
 
 test("a task is answered in the encoding that it came in", async (t) => {
   const rig = await Rig.start(t);
@@ -329,4 +330,15 @@ test("whether a task has a result can be asked without reading it", async (t) =>
   const stored: string[] = [];
   for await (const message of broker.scan("A3S_RESULTS", "a3s.*.result.*")) stored.push(message.subject);
   assert.deepEqual(stored, ["a3s.s.result.t1"]);
+});
+
+test("a server without room says what would make room", async (t) => {
+  const directory = await mkdtemp(join(tmpdir(), "a3s-node-"));
+  const server = new Server(directory, "1GB");
+  t.after(async () => {
+    await server.kill();
+    await rm(directory, { recursive: true, force: true, maxRetries: 5 });
+  });
+  const worker = new Worker({ servers: await server.address(), signals: false }).tool("greet", () => ({ output: "" }));
+  await assert.rejects(worker.run(), /insufficient.*max_file_store/);
 });

@@ -48,10 +48,13 @@ async def until(what: str, holds: Callable[[], Awaitable[Any]], patience: float 
 class Server:
     """A nats-server of one test."""
 
-    def __init__(self, directory: Path, config: str = "") -> None:
+    def __init__(self, directory: Path, config: str = "", room: str = "256GB") -> None:
         self._directory = directory
         self._config = directory / "nats.conf"
-        self._config.write_text(config)
+        # Streams reserve their limits, and by default a server offers three quarters of what the
+        # disk has left: a machine that has just built all this has little.
+        jetstream = f'jetstream {{ store_dir: "{directory}", max_file_store: {room} }}'
+        self._config.write_text(f"{jetstream}\n{config}\n")
         self._process: subprocess.Popen[bytes] | None = None
         self.port = -1
 
@@ -59,9 +62,8 @@ class Server:
         """Starts it, again on the same port and store after `kill`."""
         for old in self._directory.glob("*.ports"):
             old.unlink()
-        command = [_nats_server(), "-a", "127.0.0.1", "-p", str(self.port), "-js"]
-        command += ["-sd", str(self._directory), "--ports_file_dir", str(self._directory)]
-        command += ["-c", str(self._config)]
+        command = [_nats_server(), "-a", "127.0.0.1", "-p", str(self.port)]
+        command += ["-c", str(self._config), "--ports_file_dir", str(self._directory)]
         with (self._directory / "log").open("ab") as log:
             self._process = subprocess.Popen(command, stdout=log, stderr=log)
         end = time.monotonic() + PATIENCE

@@ -12,6 +12,7 @@ from conftest import Server
 
 from a3s_worker import BrokerError, ConnectOptions, Worker
 from a3s_worker.broker import connect
+from a3s_worker.broker.topology import Settings, ensure
 
 _SEED = nkeys.encode_seed(os.urandom(32), nkeys.PREFIX_BYTE_USER)
 _PUBLIC = nkeys.from_seed(bytearray(_SEED)).public_key.decode()
@@ -105,3 +106,15 @@ async def test_what_went_wrong_is_said(guarded: Server, tmp_path: Path) -> None:
         Worker(lanes=["fast"])
     with pytest.raises(ValueError, match="give session_id or pool"):
         Worker(session_id="s", pool="p")
+
+
+async def test_a_server_without_room_says_what_would_make_room(tmp_path: Path) -> None:
+    server = Server(tmp_path, room="1GB")
+    server.start()
+    broker = await connect(ConnectOptions(server.url), "test")
+    try:
+        with pytest.raises(BrokerError, match=r"max_file_store.*A3S_STREAM_MIB"):
+            await ensure(broker, Settings())
+    finally:
+        await broker.close()
+        server.kill()

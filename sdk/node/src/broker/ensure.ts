@@ -12,6 +12,9 @@ import { PRESENCE_TTL_MS, SCHEMA, SCHEMA_KEY, mover, poolConsumers, streams } fr
 
 const STREAM_EXISTS = 10058;
 const CONSUMER_EXISTS = [10013, 10148];
+/** Streams reserve their limits: the server's, or the account's, does not allow it. */
+const NO_ROOM = [10047, 10023, 10002];
+const MORE_ROOM = "free disk space, or raise max_file_store in the server's jetstream {} block";
 
 /** Creates streams, buckets and the consumers of pool `default`, where they are missing. */
 export async function ensure(broker: Broker): Promise<void> {
@@ -50,6 +53,7 @@ async function unlessThere(what: string, exists: number[], create: () => Promise
     await create();
   } catch (error) {
     if (error instanceof JetStreamApiError && exists.includes(error.code)) return;
-    throw new BrokerError(`cannot ${what}: ${reasonOf(error)}`);
+    const full = error instanceof JetStreamApiError && NO_ROOM.includes(error.code);
+    throw new BrokerError(`cannot ${what}: ${reasonOf(error)}${full ? `; ${MORE_ROOM}` : ""}`);
   }
 }

@@ -17,6 +17,12 @@ _SECOND = 1_000_000_000
 _DAY = 24 * 3600 * _SECOND
 
 _STREAM_EXISTS = 10058
+_NO_ROOM = (10047, 10023, 10002)
+"""Streams reserve their limits: the server's, or the account's, does not allow it."""
+_MORE_ROOM = (
+    "free disk space, raise max_file_store in the server's jetstream {} block, "
+    "or set A3S_STREAM_MIB below 2048"
+)
 _CONSUMER_EXISTS = (10148, 10105)
 
 
@@ -156,7 +162,10 @@ async def _ensure_stream(broker: Broker, config: dict[str, Any]) -> None:
         await broker.call(f"STREAM.CREATE.{name}", config)
         return
     except RefusedError as error:
-        if getattr(error, "code", 0) != _STREAM_EXISTS:
+        code = getattr(error, "code", 0)
+        if code in _NO_ROOM:
+            raise BrokerError(f"{error}; {_MORE_ROOM}") from error
+        if code != _STREAM_EXISTS:
             raise
     found = (await broker.call(f"STREAM.INFO.{name}"))["config"]
     schema = found.get("metadata", {}).get("a3s.schema", _SCHEMA)
