@@ -205,6 +205,9 @@ impl Table<'_> {
                 format!("$SRV.*.{service}"),
                 format!("$SRV.*.{service}.*"),
                 names.worker_endpoint("*"),
+                // The markers that it may read and follow, heard as they are written: so the
+                // workers in Python and Node do it.
+                names.cancel(session, "*"),
             ],
             responds: true,
         }
