@@ -268,10 +268,16 @@ async fn a_worker_of_a_session_and_a_lane_serves_these_alone() {
     intruder
         .listens_in_vain(&[
             "a3s.bob.>",
+            "a3s.bob.cancel.*",
+            "a3s.*.cancel.*",
             "a3s.alice.>",
             "_INBOX_worker-session-bob.query.>",
         ])
         .await;
+    assert!(
+        intruder.may_hear("a3s.alice.cancel.*").await,
+        "the markers of its own session"
+    );
     // A filter in the body that the subject does not name is the server's to refuse.
     let subject = "$JS.API.CONSUMER.CREATE.A3S_CANCELS.mine.a3s.alice.cancel.*";
     let body = r#"{"stream_name":"A3S_CANCELS","config":{"name":"mine","filter_subject":"a3s.bob.cancel.*","deliver_policy":"all","ack_policy":"none"}}"#;
