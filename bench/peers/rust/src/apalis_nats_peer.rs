@@ -6,11 +6,11 @@ use anyhow::{Context as _, Result};
 use apalis::prelude::*;
 use apalis_nats::{Config, NatsJetStream};
 use async_nats::jetstream::{self, message::PublishMessage};
+use closed_loop::{Waiting, drive, number, setting};
 use futures::StreamExt as _;
 use ulid::Ulid;
 
-use crate::closed_loop::{Waiting, drive};
-use crate::{Job, number, setting};
+use crate::Job;
 
 /// Stream, and the subject of tasks.
 const QUEUE: &str = "bench";

@@ -5,16 +5,12 @@ use std::time::Duration;
 use anyhow::Result;
 use apalis::prelude::*;
 use apalis_redis::{Config, RedisStorage};
-use futures::StreamExt as _;
+use closed_loop::{drive, number, setting};
 
-use crate::closed_loop::{Waiting, drive};
-use crate::{Job, number, setting};
+use crate::{Job, redis_results};
 
 /// How often it looks for tasks. By itself it looks seconds apart when there were none.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
-
-/// Where results are told.
-const DONE: &str = "bench_done";
 
 pub(crate) async fn work() -> Result<()> {
     let slots: usize = number("SLOTS")?;
@@ -24,12 +20,7 @@ pub(crate) async fn work() -> Result<()> {
     let handle = move |job: Job| {
         let mut connection = connection.clone();
         async move {
-            let mut publish = redis::cmd("PUBLISH");
-            publish
-                .arg(DONE)
-                .arg(job.id)
-                .exec_async(&mut connection)
-                .await?;
+            redis_results::tell(&mut connection, job.id).await?;
             Ok::<(), BoxDynError>(())
         }
     };
@@ -43,20 +34,7 @@ pub(crate) async fn work() -> Result<()> {
 
 pub(crate) async fn submit() -> Result<()> {
     let url = setting("PEER_URL")?;
-    let mut done = redis::Client::open(url.as_str())?
-        .get_async_pubsub()
-        .await?;
-    done.subscribe(DONE).await?;
-    let waiting = Waiting::default();
-    let told = waiting.clone();
-    tokio::spawn(async move {
-        let mut messages = done.into_on_message();
-        while let Some(message) = messages.next().await {
-            if let Ok(id) = message.get_payload() {
-                told.tell(id);
-            }
-        }
-    });
+    let waiting = redis_results::listen(&url).await?;
     let storage = RedisStorage::<Job>::new(apalis_redis::connect(url).await?);
     let storage = storage.with_config(config());
     drive(move |id| {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use a3s_lane::{Command, EventEmitter, LaneConfig, QueueManagerBuilder};
 use anyhow::Result;
 use async_trait::async_trait;
+use closed_loop::{drive, number};
 use serde_json::{Value, json};
 
-use crate::closed_loop::drive;
-use crate::{Job, number};
+use crate::Job;
 
 struct Noop(Job);
 

@@ -1,12 +1,14 @@
-//! Peers in Rust: `nats-work`, `nats-work-stored`, `nats-submit` (apalis on NATS), `redis-work`, `redis-submit` (apalis on
-//! Redis), `lane` (a3s-lane, in one process). Addresses and numbers come from the environment.
+//! Peers in Rust: `nats-work`, `nats-work-stored`, `nats-submit` (apalis on NATS), `redis-work`,
+//! `redis-submit` (apalis on Redis), `lane-work`, `lane-submit` (a3s-lane on Redis), `lane` (a3s-lane,
+//! in one process). Addresses and numbers come from the environment.
 
 mod apalis_nats_peer;
 mod apalis_redis_peer;
-mod closed_loop;
 mod lane;
+mod lane_redis;
+mod redis_results;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 #[tokio::main]
 async fn main() -> Result<()> {
@@ -16,6 +18,8 @@ async fn main() -> Result<()> {
         Some("nats-submit") => apalis_nats_peer::submit().await,
         Some("redis-work") => apalis_redis_peer::work().await,
         Some("redis-submit") => apalis_redis_peer::submit().await,
+        Some("lane-work") => lane_redis::work().await,
+        Some("lane-submit") => lane_redis::submit().await,
         Some("lane") => lane::run().await,
         other => bail!("unknown command {other:?}: see the first lines of main.rs"),
     }
@@ -33,18 +37,4 @@ impl Job {
         let text = "x".repeat(220);
         Self { id, text }
     }
-}
-
-/// A variable that the driver sets.
-fn setting(name: &str) -> Result<String> {
-    std::env::var(name).with_context(|| format!("{name} is not set"))
-}
-
-/// A variable that is a number.
-fn number<T: std::str::FromStr>(name: &str) -> Result<T>
-where
-    T::Err: std::error::Error + Send + Sync + 'static,
-{
-    let value = setting(name)?;
-    value.parse().with_context(|| format!("{name}={value}"))
 }

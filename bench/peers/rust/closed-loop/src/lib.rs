@@ -1,6 +1,8 @@
-//! Keeps so many tasks in flight and times them.
+//! Keeps so many tasks in flight and times them; what the peers in Rust have in common.
 
 use std::collections::HashMap;
+use std::error::Error;
+use std::str::FromStr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,8 +10,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
-
-use crate::number;
 
 /// How long the same load runs before it is measured, as a part of what is measured.
 const WARM_UP: f64 = 0.3;
@@ -19,7 +19,7 @@ const WAIT: Duration = Duration::from_secs(60);
 
 /// Who awaits the result of which task.
 #[derive(Clone, Default)]
-pub(crate) struct Waiting(Arc<Mutex<HashMap<u64, oneshot::Sender<()>>>>);
+pub struct Waiting(Arc<Mutex<HashMap<u64, oneshot::Sender<()>>>>);
 
 impl Waiting {
     fn for_task(&self, id: u64) -> oneshot::Receiver<()> {
@@ -30,7 +30,7 @@ impl Waiting {
     }
 
     /// A result is here.
-    pub(crate) fn tell(&self, id: u64) {
+    pub fn tell(&self, id: u64) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(tell) = all.remove(&id) {
             let _ = tell.send(());
@@ -38,11 +38,7 @@ impl Waiting {
     }
 
     /// Submits a task and awaits its result.
-    pub(crate) async fn once(
-        &self,
-        id: u64,
-        submit: impl Future<Output = Result<()>>,
-    ) -> Result<()> {
+    pub async fn once(&self, id: u64, submit: impl Future<Output = Result<()>>) -> Result<()> {
         let told = self.for_task(id);
         submit.await?;
         let told = timeout(WAIT, told).await;
@@ -53,7 +49,7 @@ impl Waiting {
 
 /// Runs tasks, each by a future that `start` makes for its number, so many at a time, and prints
 /// what was seen.
-pub(crate) async fn drive<F>(start: impl Fn(u64) -> F + Clone + Send + 'static) -> Result<()>
+pub async fn drive<F>(start: impl Fn(u64) -> F + Clone + Send + 'static) -> Result<()>
 where
     F: Future<Output = Result<()>> + Send,
 {
@@ -94,4 +90,18 @@ where
     });
     println!("{report}");
     Ok(())
+}
+
+/// A variable that the driver sets.
+pub fn setting(name: &str) -> Result<String> {
+    std::env::var(name).with_context(|| format!("{name} is not set"))
+}
+
+/// A variable that is a number.
+pub fn number<T: FromStr>(name: &str) -> Result<T>
+where
+    T::Err: Error + Send + Sync + 'static,
+{
+    let value = setting(name)?;
+    value.parse().with_context(|| format!("{name}={value}"))
 }
