@@ -46,7 +46,8 @@ async def until(what: str, holds: Callable[[], Awaitable[Any]], patience: float 
 
 
 class Server:
-    """A nats-server of one test."""
+    """A nats-server of one test, with the configuration that is in the directory already, or a
+    plain one."""
 
     def __init__(self, directory: Path, config: str = "", room: str = "256GB") -> None:
         self._directory = directory
@@ -54,7 +55,8 @@ class Server:
         # Streams reserve their limits, and by default a server offers three quarters of what the
         # disk has left: a machine that has just built all this has little.
         jetstream = f'jetstream {{ store_dir: "{directory}", max_file_store: {room} }}'
-        self._config.write_text(f"{jetstream}\n{config}\n")
+        if not self._config.exists():
+            self._config.write_text(f"{jetstream}\n{config}\n")
         self._process: subprocess.Popen[bytes] | None = None
         self.port = -1
 
@@ -65,14 +67,14 @@ class Server:
         command = [_nats_server(), "-a", "127.0.0.1", "-p", str(self.port)]
         command += ["-c", str(self._config), "--ports_file_dir", str(self._directory)]
         with (self._directory / "log").open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=log, stderr=log)
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, cwd=self._directory)
         end = time.monotonic() + PATIENCE
         while time.monotonic() < end:
             for ports in self._directory.glob("*.ports"):
                 with contextlib.suppress(ValueError):
                     self.port = int(json.loads(ports.read_text())["nats"][0].rpartition(":")[2])
                     return
-            assert self._process.poll() is None, (self._directory / "log").read_text()
+            assert self._process.poll() is None, self.log()
             time.sleep(0.01)
         raise AssertionError("nats-server did not start")
 
@@ -81,6 +83,10 @@ class Server:
         assert self._process is not None
         self._process.kill()
         self._process.wait()
+
+    def log(self) -> str:
+        """What it has said."""
+        return (self._directory / "log").read_text()
 
     @property
     def url(self) -> str:

@@ -22,6 +22,7 @@ from a3s_worker import (
     ToolError,
 )
 from a3s_worker.broker.blobs import remove_blob
+from a3s_worker.broker.follow import held
 from a3s_worker.broker.kept import (
     find_result,
     mark_cancelled,
@@ -453,5 +454,5 @@ async def test_whether_a_task_has_a_result_can_be_asked_without_reading_it(fleet
     await broker.publish("a3s.s.result.t1", b"{}", {})
     assert await broker.holds("a3s.s.result.t1", "a3s._.result._")
     assert not await broker.holds("a3s.s.result.t2", "a3s._.result._")
-    stored = [m.subject async for m in broker.scan("A3S_RESULTS", "a3s.*.result.*")]
+    stored = [m.subject for m in await held(broker, "A3S_RESULTS", "a3s.*.result.*")]
     assert stored == ["a3s.s.result.t1"]

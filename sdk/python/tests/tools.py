@@ -6,7 +6,7 @@ import os
 import time
 from typing import Any
 
-from a3s_worker import ExternalTask, Retry, Worker
+from a3s_worker import ExternalTask, Reject, Retry, Worker
 
 worker = Worker(concurrency=int(os.environ.get("TEST_SLOTS", "4")))
 
@@ -47,3 +47,14 @@ async def later(task: ExternalTask) -> int:
     if task.attempt < 3:
         raise Retry("not yet")
     return task.attempt
+
+
+@worker.tool("refuse")
+async def refuse(task: ExternalTask) -> None:
+    raise Reject("never")
+
+
+@worker.tool("tell")
+async def tell(task: ExternalTask) -> str:
+    task.progress("halfway\n")
+    return "told"

@@ -1,6 +1,8 @@
 """Runs the worker of a module: `python -m a3s_worker MODULE:NAME` or `FILE.py:NAME`; NAME is
 `worker` when it is not given. Options go before the environment, and what the module itself says
-goes before both."""
+goes before both.
+
+Ends with 3 when the broker is not there or refuses something that the worker needs."""
 
 import argparse
 import importlib
@@ -12,6 +14,9 @@ from pathlib import Path
 from types import ModuleType
 
 from . import BrokerError, Worker
+
+_BROKER = 3
+"""The exit status, as of the Rust worker."""
 
 _OPTIONS = {
     "--nats-url": ("NATS_URL", "servers to use, separated by commas"),
@@ -45,7 +50,10 @@ def main() -> None:
             os.environ[variable] = arguments[variable]
     try:
         find_worker(arguments["worker"]).serve()
-    except (BrokerError, ValueError, ImportError) as error:
+    except BrokerError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(_BROKER)
+    except (ValueError, ImportError) as error:
         sys.exit(f"error: {error}")
 
 

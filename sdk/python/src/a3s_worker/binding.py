@@ -4,9 +4,16 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .broker import Broker, BrokerError, ConflictError
+from .broker import (
+    Broker,
+    BrokerError,
+    ConflictError,
+    DeniedError,
+    MissingError,
+    RefusedError,
+)
 from .broker.kept import read_session, write_session
-from .broker.topology import Settings, ensure, ensure_consumers
+from .broker.topology import NO_CONSUMER, Settings, ensure, ensure_consumers
 from .turn import Turn
 from .wire import clock
 from .wire.lane import SessionLane
@@ -25,6 +32,10 @@ class Binding:
     capped: bool
     turn: dict[str, int | str]
 
+    def question(self) -> str:
+        """A call that the broker answers with its time, and that every worker may ask."""
+        return f"CONSUMER.INFO.{self.stream}.{next(iter(self.consumers.values()))}"
+
 
 async def bind(
     broker: Broker,
@@ -38,13 +49,15 @@ async def bind(
     stream = broker.names.tasks(route)
     consumers = {lane: broker.names.consumer(route, session, lane) for lane in lanes}
     # Looking before creating lets a worker without the right to create work all the same.
-    found = await _look(broker, stream, consumers)
-    if found is None:
+    try:
+        found = await _look(broker, stream, consumers)
+    except MissingError:
         await ensure(broker, settings)
+        found = None
     if route.is_own:
         await claim_route(broker, session)
     if found is None:
-        await ensure_consumers(broker, route, session, settings)
+        await ensure_consumers(broker, route, session, settings, lanes)
         found = await _look(broker, stream, consumers)
     if found is None:
         raise BrokerError(f"the consumers of {stream} for this worker's lanes cannot be seen")
@@ -63,15 +76,21 @@ class _Found:
 
 
 async def _look(broker: Broker, stream: str, consumers: dict[SessionLane, str]) -> _Found | None:
-    """What the consumers are like; None when one is missing."""
+    """What the consumers are like; None when one is missing. Raises BrokerError, also for a lane
+    that this worker's credential does not serve: here and not in the first pull."""
 
-    async def one(name: str) -> tuple[float, str]:
-        config = (await broker.call(f"CONSUMER.INFO.{stream}.{name}"))["config"]
+    async def one(lane: SessionLane, name: str) -> tuple[float, str]:
+        try:
+            config = (await broker.call(f"CONSUMER.INFO.{stream}.{name}"))["config"]
+        except DeniedError as error:
+            raise error.needed_to(f"serve lane {lane.id} (--lanes names others)") from error
         return float(config["ack_wait"]) / 1e9, str(config.get("priority_policy") or "none")
 
     try:
-        infos = await asyncio.gather(*(one(name) for name in consumers.values()))
-    except BrokerError:
+        infos = await asyncio.gather(*(one(*named) for named in consumers.items()))
+    except RefusedError as error:
+        if error.code != NO_CONSUMER:
+            raise
         return None
     return _Found(min(lease for lease, _ in infos), [policy for _, policy in infos])
 

@@ -10,7 +10,8 @@ from typing import Any
 from nats.aio.msg import Msg
 
 from .broker import Broker, BrokerError
-from .broker.broker import log
+from .broker.broker import StoredMessage, log
+from .broker.follow import Follow
 from .broker.kept import mark_cancelled, read_result
 from .cancels import Cancels
 from .command import Command, SessionQueueConfig, as_task
@@ -71,10 +72,12 @@ class Core:
         BrokerError."""
         names, subscribe = self.broker.names, self.broker.client.subscribe
         self._background.add(await self._cancels.start())
-        record = f"$KV.{names.bucket('sessions')}.{self.id}"
+        bucket = names.bucket("sessions")
+        record = Follow(self.broker, f"KV_{bucket}", f"$KV.{bucket}.{self.id}", self._on_record)
+        await record.open()
+        self._spawn(record.run())
         await subscribe(names.of_task(self.id, "done", "*"), cb=self._on_done)
         await subscribe(names.event(self.id, ">"), cb=self._on_event)
-        await subscribe(record, cb=self._on_record)
         # What is stored after this arrives.
         await self.broker.client.flush()
         self.broker.on_connected.append(self._look_for_all)
@@ -289,10 +292,10 @@ class Core:
         if not job.heard.done():
             job.heard.set_result(result)
 
-    async def _on_record(self, message: Msg) -> None:
+    def _on_record(self, message: StoredMessage) -> None:
         """Another process paused or resumed the session, or cancelled all that waits."""
         try:
-            record = SessionRecord.read(Encoding.JSON.decode(message.data))
+            record = SessionRecord.read(Encoding.JSON.decode(message.body))
         except MalformedError:
             return
         self.paused = record.state == "paused"

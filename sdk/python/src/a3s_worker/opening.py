@@ -5,8 +5,9 @@ from dataclasses import replace
 
 from .broker import Broker, BrokerError, ConflictError
 from .broker.kept import read_session, write_session
-from .broker.topology import Settings, ensure, ensure_consumers
+from .broker.topology import Settings, ensure, ensure_consumers, look
 from .wire import clock
+from .wire.lane import LANES
 from .wire.names import Route
 from .wire.note import SessionRecord
 
@@ -19,13 +20,13 @@ async def open_session(
     """Makes sure that everything a session needs is there, and opens its record. `wanted` is the
     route that the caller asked for; without one that of the record holds, and pool `default` in a
     new one. Raises BrokerError, also when the session goes elsewhere."""
-    try:
-        await broker.call(f"STREAM.INFO.{broker.names.stream('TASKS')}")
-    except BrokerError:
+    if await look(broker, f"STREAM.INFO.{broker.names.stream('TASKS')}") is None:
         await ensure(broker, settings)
     record = await _open_record(broker, session, wanted)
-    await ensure_consumers(broker, record.route, session, settings)
-    await broker.measure_clock(broker.names.tasks(record.route))
+    # Those of a pool are made by its workers too.
+    needed = LANES if record.route.is_own else ()
+    await ensure_consumers(broker, record.route, session, settings, needed)
+    await broker.measure_clock(f"STREAM.INFO.{broker.names.tasks(record.route)}")
     return record
 
 

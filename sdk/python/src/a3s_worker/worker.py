@@ -10,8 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
+from . import rights
 from .binding import Binding, bind
-from .broker import Broker, ConnectOptions, connect
+from .broker import Broker, ConnectOptions, DeniedError, connect
 from .broker.broker import log
 from .broker.topology import Settings
 from .cancels import Cancels
@@ -149,7 +150,8 @@ class Worker:
         finishes what runs, within the drain time, gives back what it cannot finish, and says
         goodbye. A worker runs once.
 
-        Raises BrokerError when it cannot start, ValueError when it has no tool.
+        Raises BrokerError when it cannot start (DeniedError when its credential does not permit its
+        work), ValueError when it has no tool.
         """
         if not self._tools:
             raise ValueError("the worker has no tools: register one with @worker.tool(name)")
@@ -161,18 +163,33 @@ class Worker:
         broker = await connect(self._options, f"a3s worker {self.id}")
         broker.signatures = signatures
         try:
-            binding = await bind(
-                broker, self._route, self._session, self._lanes, self._settings, self._turn
-            )
-            await broker.measure_clock(binding.stream)
-            await self._serve(broker, binding)
+            cancels = Cancels(broker, self._session or None)
+            try:
+                binding = await self._bind(broker)
+                following = await cancels.start()
+            except DeniedError as error:
+                raise error.of("this worker") from error
+            await self._serve(broker, binding, cancels, following)
         finally:
             await broker.close()
 
-    async def _serve(self, broker: Broker, binding: Binding) -> None:
+    async def _bind(self, broker: Broker) -> Binding:
+        binding = await bind(
+            broker, self._route, self._session, self._lanes, self._settings, self._turn
+        )
+        await rights.check(broker, self.id, self._session, binding)
+        await broker.measure_clock(binding.question())
+        return binding
+
+    async def _serve(
+        self,
+        broker: Broker,
+        binding: Binding,
+        cancels: Cancels,
+        following: "asyncio.Task[None]",
+    ) -> None:
         slots = Slots(self._concurrency, SessionLane.CONTROL in self._lanes)
         settler = Settler(broker, self.id)
-        cancels = Cancels(broker, self._session or None)
         executor = Executor(broker, settler, self._tools, cancels, binding.ack_wait)
         puller = Puller(broker, executor, binding, slots)
         started_at_ms = clock.now_ms()
@@ -190,7 +207,6 @@ class Worker:
             }
 
         presence = Presence(broker, self.id, heartbeat, self._tool_info)
-        following = await cancels.start()
         await presence.serve(_version())
         await puller.listen()
         background = [following, asyncio.create_task(presence.announce())]

@@ -3,13 +3,21 @@ about a task."""
 
 from .broker import Broker
 from .connect import ConnectOptions, connect
-from .errors import BrokerError, ConflictError, MissingError, RefusedError, UnconfirmedError
+from .errors import (
+    BrokerError,
+    ConflictError,
+    DeniedError,
+    MissingError,
+    RefusedError,
+    UnconfirmedError,
+)
 
 __all__ = [
     "Broker",
     "BrokerError",
     "ConflictError",
     "ConnectOptions",
+    "DeniedError",
     "MissingError",
     "RefusedError",
     "UnconfirmedError",

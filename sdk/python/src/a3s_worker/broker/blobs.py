@@ -5,14 +5,13 @@ import base64
 import hashlib
 import json
 from datetime import datetime, timezone
-
-from nats.errors import Error
-from nats.js.errors import NotFoundError
-from nats.js.object_store import ObjectStore
+from typing import Any
 
 from ..wire.encoding import MalformedError
+from ..wire.token import unique_token
 from .broker import Broker
 from .errors import RefusedError, UnconfirmedError
+from .follow import held
 
 BLOB_THRESHOLD = 256 * 1024
 """Bodies above this many bytes go to the object store."""
@@ -20,8 +19,14 @@ BLOB_THRESHOLD = 256 * 1024
 MAX_BLOB = 256 * 1024 * 1024
 """The largest body, in bytes."""
 
+_CHUNK = 128 * 1024
+"""How much of a body a message has, in bytes: as other clients of the object store write it."""
+
 _WITHIN = 30.0
 """How long storing or reading one may take, in seconds."""
+
+_ROLL_UP = {"Nats-Rollup": "sub"}
+"""Has a message take the place of all before it on its subject."""
 
 
 class UnreadableBlobError(MalformedError):
@@ -33,12 +38,21 @@ async def put_blob(broker: Broker, body: bytes, owner: str) -> str:
     Raises BrokerError."""
     if len(body) > MAX_BLOB:
         raise RefusedError(f"store a body of {len(body)} bytes: the limit is {MAX_BLOB}")
-    name = f"sha256-{hashlib.sha256(body).hexdigest()}.{owner}"
+    digest = hashlib.sha256(body).digest()
+    name = f"sha256-{digest.hex()}.{owner}"
+    info = {
+        "name": name,
+        "bucket": broker.names.bucket("blobs"),
+        "nuid": unique_token(),
+        "size": len(body),
+        "chunks": -(-len(body) // _CHUNK),
+        "digest": f"SHA-256={base64.urlsafe_b64encode(digest).decode()}",
+        "options": {"max_chunk_size": _CHUNK},
+    }
     try:
-        await asyncio.wait_for(_put(broker, name, body), _WITHIN)
-    except (Error, OSError, asyncio.TimeoutError) as error:
-        what = str(error) or type(error).__name__
-        raise UnconfirmedError(f"store a body of {len(body)} bytes: {what}") from error
+        await asyncio.wait_for(_put(broker, info, body), _WITHIN)
+    except asyncio.TimeoutError:
+        raise UnconfirmedError(f"store a body of {len(body)} bytes: not done in time") from None
     return name
 
 
@@ -47,10 +61,8 @@ async def get_blob(broker: Broker, name: str) -> bytes:
     BrokerError when the broker does not answer."""
     try:
         body = await asyncio.wait_for(_get(broker, name), _WITHIN)
-    except NotFoundError:
-        raise UnreadableBlobError(f"body {name} is gone") from None
-    except (Error, OSError, asyncio.TimeoutError) as error:
-        raise UnconfirmedError(f"read body {name}: {str(error) or type(error).__name__}") from error
+    except asyncio.TimeoutError:
+        raise UnconfirmedError(f"read body {name}: not done in time") from None
     if name.partition(".")[0] != f"sha256-{hashlib.sha256(body).hexdigest()}":
         raise UnreadableBlobError(f"body {name}: its digest is not the one in its name")
     return body
@@ -58,33 +70,63 @@ async def get_blob(broker: Broker, name: str) -> bytes:
 
 async def remove_blob(broker: Broker, name: str) -> None:
     """Removes a body; one that is gone is no error. Raises BrokerError."""
-    bucket = broker.names.bucket("blobs")
-    key = base64.urlsafe_b64encode(name.encode()).decode()
-    subject = f"$O.{bucket}.M.{key}"
-    found = await broker.last(f"OBJ_{bucket}", subject)
-    info = json.loads(found.body) if found else {"deleted": True}
-    if info.get("deleted"):
+    info = await _info(broker, name)
+    if info is None:
         return
-    # The library's own delete leaves a mark without a time, which other languages cannot read.
-    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    mark = {**info, "deleted": True, "size": 0, "chunks": 0, "digest": "", "mtime": now}
-    await broker.publish(subject, json.dumps(mark).encode(), {"Nats-Rollup": "sub"})
-    await broker.call(f"STREAM.PURGE.OBJ_{bucket}", {"filter": f"$O.{bucket}.C.{info['nuid']}"})
+    await _write_info(broker, {**info, "deleted": True, "size": 0, "chunks": 0, "digest": ""})
+    # Not by a purge, which names the chunks in its own body, so that whoever may purge one may
+    # purge all.
+    await broker.publish(_chunks(broker, info), b"", _ROLL_UP)
 
 
-async def _put(broker: Broker, name: str, body: bytes) -> None:
-    await (await _store(broker)).put(name, body)
+async def _put(broker: Broker, info: dict[str, Any], body: bytes) -> None:
+    old = await _info(broker, info["name"])
+    for start in range(0, len(body), _CHUNK):
+        await broker.publish(_chunks(broker, info), body[start : start + _CHUNK], {})
+    await _write_info(broker, info)
+    if old is not None:
+        await broker.publish(_chunks(broker, old), b"", _ROLL_UP)
 
 
 async def _get(broker: Broker, name: str) -> bytes:
-    store = await _store(broker)
-    info = await store.get_info(name)
-    if (info.size or 0) > MAX_BLOB:
-        raise UnreadableBlobError(f"body {name}: {info.size} bytes are too many")
-    return (await store.get(name)).data or b""
+    info = await _info(broker, name)
+    if info is None:
+        raise UnreadableBlobError(f"body {name} is gone")
+    if info.get("size", 0) > MAX_BLOB:
+        raise UnreadableBlobError(f"body {name}: {info['size']} bytes are too many")
+    chunks = await held(broker, _stream(broker), _chunks(broker, info), _WITHIN)
+    return b"".join(chunk.body for chunk in chunks)
 
 
-async def _store(broker: Broker) -> ObjectStore:
-    more = {"domain": broker.js_domain} if broker.js_domain else {}
-    context = broker.client.jetstream(timeout=_WITHIN, **more)
-    return await context.object_store(broker.names.bucket("blobs"))
+async def _info(broker: Broker, name: str) -> dict[str, Any] | None:
+    """What is known of a body that is there."""
+    found = await broker.last(_stream(broker), _subject(broker, "M", _encoded(name)))
+    if found is None:
+        return None
+    try:
+        info = json.loads(found.body)
+        return None if info.get("deleted") or not info["nuid"] else info
+    except (ValueError, AttributeError, KeyError):
+        return None
+
+
+async def _write_info(broker: Broker, info: dict[str, Any]) -> None:
+    now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    body = json.dumps({**info, "mtime": now}).encode()
+    await broker.publish(_subject(broker, "M", _encoded(info["name"])), body, _ROLL_UP)
+
+
+def _encoded(name: str) -> str:
+    return base64.urlsafe_b64encode(name.encode()).decode()
+
+
+def _chunks(broker: Broker, info: dict[str, Any]) -> str:
+    return _subject(broker, "C", info["nuid"])
+
+
+def _subject(broker: Broker, kind: str, token: str) -> str:
+    return f"$O.{broker.names.bucket('blobs')}.{kind}.{token}"
+
+
+def _stream(broker: Broker) -> str:
+    return f"OBJ_{broker.names.bucket('blobs')}"

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import logging
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -16,7 +16,15 @@ from ..wire import clock
 from ..wire.encoding import Encoding
 from ..wire.names import Names
 from ..wire.note import Event
-from .errors import BrokerError, ConflictError, RefusedError, UnconfirmedError
+from .denials import Denied, Said, permission
+from .errors import (
+    BrokerError,
+    ConflictError,
+    DeniedError,
+    MissingError,
+    RefusedError,
+    UnconfirmedError,
+)
 from .outbox import Outbox
 from .requests import TIMEOUT, Requests
 
@@ -28,6 +36,7 @@ _NEVER = 2**53 - 1
 """A sequence that no message has."""
 _WRONG_LAST = "wrong last sequence: "
 
+_NO_STREAM = 10059
 _WRONG_LAST_SEQUENCE = (10071, 10164)
 _NOT_STORED = 10077
 _ONE_A_SUBJECT = "maximum messages per subject"
@@ -54,17 +63,26 @@ class StoredMessage:
 
 
 class Broker:
-    """A connection with the names under its prefix. `signatures`: what it signs with and whom it
-    trusts; nothing and everybody, unless it is set."""
+    """A connection with the names under its prefix. `credential`: who we are, in words that can be
+    shown. `signatures`: what it signs with and whom it trusts; nothing and everybody, unless it is
+    set."""
 
-    def __init__(self, client: Client, names: Names, js_domain: str | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        names: Names,
+        js_domain: str | None = None,
+        credential: str = "no credential",
+    ) -> None:
         self.client = client
+        self.credential = credential
         self.names = names
         self.js_domain = js_domain
         self.api = f"$JS.{js_domain}.API" if js_domain else "$JS.API"
         self.on_connected: list[Callable[[], None]] = []
         self.signatures = Signatures()
-        self._requests = Requests(client)
+        self._requests = Requests(client, credential)
+        self._said = Said()
         self._outbox = Outbox(client)
         self.request = self._requests.request
         self.tell = self._outbox.tell
@@ -83,6 +101,12 @@ class Broker:
         for callback in self.on_connected:
             callback()
 
+    def denied(self, denied: Denied) -> None:
+        """The broker did not permit something. Told to who waits for an answer, and logged when
+        nobody does."""
+        if not self._requests.deny(denied) and self._said.is_new(denied):
+            log.warning("%s may not %s", self.credential, permission(denied.act, denied.subject))
+
     async def close(self) -> None:
         """Sends what waits to be sent, and closes the connection."""
         if not self.client.is_closed:
@@ -92,12 +116,14 @@ class Broker:
             await self.client.close()
 
     async def call(self, what: str, body: Mapping[str, Any] | None = None) -> dict[str, Any]:
-        """A call of the JetStream API. Raises RefusedError, with the broker's code in `.code`."""
+        """A call of the JetStream API. Raises BrokerError."""
         message = await self.request(
             f"{self.api}.{what}", json.dumps(body).encode() if body else b""
         )
         answer: dict[str, Any] = json.loads(message.data)
         if "error" in answer:
+            if answer["error"].get("err_code") == _NO_STREAM:
+                raise MissingError(f"{what}: no stream; was a coordinator started once?")
             raise api_error(what, answer["error"])
         return answer
 
@@ -113,7 +139,8 @@ class Broker:
         message of the subject has this sequence (0: there is none).
 
         Raises ConflictError when that does not hold or the subject may have one message only,
-        UnconfirmedError when nobody knows, RefusedError and MissingError when it is not stored.
+        UnconfirmedError when nobody knows, RefusedError, DeniedError and MissingError when it is
+        not stored.
         """
         limit = self.client.max_payload
         if len(body) > limit:
@@ -169,19 +196,29 @@ class Broker:
         """The last message of a subject. Raises BrokerError."""
         return _stored(stream, await self.request(f"{self.api}.DIRECT.GET.{stream}.{subject}"))
 
-    async def scan(
-        self, stream: str, subjects: str, after: int = 0
-    ) -> AsyncIterator[StoredMessage]:
-        """The messages whose subject matches, oldest first, behind sequence `after`. Raises
-        BrokerError."""
-        while True:
-            ask = json.dumps({"seq": after + 1, "next_by_subj": subjects}).encode()
-            answer = await self.request(f"{self.api}.DIRECT.GET.{stream}", ask)
-            found = _stored(stream, answer)
-            if found is None:
-                return
-            yield found
-            after = found.sequence
+    async def may_publish(self, what: str, subject: str) -> None:
+        """Asks whether our credential may publish to `subject`, which a stream takes. Nothing is
+        stored: the message says that it is for another stream. `what` it is needed for.
+
+        Raises DeniedError when it may not. That the broker says nothing is no error here.
+        """
+        await self._may_ask(what, subject, b"", {"Nats-Expected-Stream": "nowhere"})
+
+    async def may_pull(self, what: str, stream: str, consumer: str) -> None:
+        """As `may_publish`, of pulls from a consumer: by a pull that the broker cannot read, so
+        that it brings no task."""
+        subject = f"{self.api}.CONSUMER.MSG.NEXT.{stream}.{consumer}"
+        await self._may_ask(what, subject, b'{"batch":"none"}', {})
+
+    async def _may_ask(
+        self, what: str, subject: str, body: bytes, headers: Mapping[str, str]
+    ) -> None:
+        try:
+            await self.request(subject, body, headers)
+        except DeniedError as error:
+            raise error.needed_to(what) from error
+        except BrokerError as error:
+            log.debug("whether we may %s is not known: %s", what, error)
 
     async def remove(self, stream: str, sequence: int) -> None:
         """Removes a message; one that is gone is no error. Raises BrokerError."""
@@ -196,14 +233,15 @@ class Broker:
         subject = self.names.event(event.session_id, event.kind)
         self.tell(subject, Encoding.JSON.encode(event.write()))
 
-    async def measure_clock(self, stream: str) -> None:
-        """Compares this machine's clock with the broker's; deadlines follow the broker's. The
-        shortest of three round trips is the most exact."""
+    async def measure_clock(self, call: str) -> None:
+        """Compares this machine's clock with the broker's, which it tells in the answer to `call`
+        of the JetStream API; deadlines follow the broker's. The shortest of three round trips is
+        the most exact."""
         trips = []
         for _ in range(3):
             sent = clock.local_now_ms()
             try:
-                answer = await self.request(f"{self.api}.STREAM.INFO.{stream}", timeout=1)
+                answer = await self.request(f"{self.api}.{call}", timeout=1)
                 dated = _milliseconds(json.loads(answer.data)["ts"])
             except (BrokerError, ValueError, KeyError, TypeError):
                 break
@@ -219,9 +257,7 @@ class Broker:
 def api_error(what: str, error: Mapping[str, Any]) -> RefusedError:
     """The broker's refusal as an exception."""
     code = error.get("err_code", 0)
-    refused = RefusedError(f"{what}: the broker refused: {error.get('description')} ({code})")
-    refused.code = code  # type: ignore[attr-defined]
-    return refused
+    return RefusedError(f"{what}: the broker refused: {error.get('description')} ({code})", code)
 
 
 def _stored(stream: str, message: Msg) -> StoredMessage | None:

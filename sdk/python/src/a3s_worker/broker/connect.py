@@ -14,6 +14,7 @@ from nats.errors import Error, NoServersError
 
 from ..wire.names import Names
 from .broker import Broker, log
+from .denials import Denied
 from .errors import BrokerError
 
 FIRST_CONNECTION = 5.0
@@ -111,12 +112,16 @@ async def connect(options: ConnectOptions, name: str) -> Broker:
     options = options.resolve()
     servers = [s.strip() for s in (options.nats_url or "nats://127.0.0.1:4222").split(",")]
     client = Client()
-    broker = Broker(client, Names(options.prefix or "a3s"), options.js_domain)
+    names = Names(options.prefix or "a3s")
+    broker = Broker(client, names, options.js_domain, _who(options))
     connected = False
     reasons: dict[str, None] = {}
 
     async def note(error: Exception) -> None:
         reason = str(error) or type(error).__name__
+        if denied := Denied.read(reason):
+            broker.denied(denied)
+            return
         if not connected:
             reasons[reason] = None
         log.debug("the connection reports: %s", reason)
@@ -145,6 +150,17 @@ async def connect(options: ConnectOptions, name: str) -> Broker:
     connected = True
     await broker.start()
     return broker
+
+
+def _who(options: ConnectOptions) -> str:
+    """Who we are to the broker, without secrets."""
+    if options.creds:
+        return f"credentials file {options.creds}"
+    if options.nkey:
+        return f"nkey file {options.nkey}"
+    if options.user and options.password:
+        return f"user {options.user!r} and a password"
+    return "a token" if options.token or options.user else "no credential"
 
 
 def _key(path: str) -> tuple[str | None, str | None]:

@@ -14,7 +14,8 @@ from ..wire.signature import ANSWERS, body_digest, result_form
 from ..wire.task import BLOB, CONTENT_TYPE
 from .blobs import BLOB_THRESHOLD, get_blob, put_blob
 from .broker import Broker, StoredMessage, log
-from .errors import RefusedError, UnconfirmedError
+from .errors import DeniedError, RefusedError, UnconfirmedError
+from .follow import held
 
 _TTL = "Nats-TTL"
 _TRIES = 3
@@ -57,18 +58,21 @@ async def publish_result(
 
 
 async def _is_ours(broker: Broker, result: TaskResult) -> bool:
-    found = await find_result(broker, result.session_id, result.task_id)
+    try:
+        found = await find_result(broker, result.session_id, result.task_id)
+    except DeniedError:
+        # Who may not read it cannot know; there is one, and that is what matters.
+        return False
     said = (result.worker_id, result.started_at_ms)
     return found is not None and (found.worker_id, found.started_at_ms) == said
 
 
 async def has_result(broker: Broker, session: str, task_id: str) -> bool:
-    """Whether a task has a result. Raises BrokerError."""
+    """Whether a task has a result; possible without the right to read it. Raises BrokerError."""
     subject = broker.names.of_task(session, "result", task_id)
     try:
         return await broker.last(broker.names.stream("RESULTS"), subject) is not None
-    except UnconfirmedError:
-        # A credential that may not read results gets no answer, and may ask this.
+    except DeniedError:
         return await broker.holds(subject, broker.names.of_task("_", "result", "_"))
 
 
@@ -195,8 +199,8 @@ async def bury(broker: Broker, letter: dict[str, Any]) -> None:
 async def dead_letters(broker: Broker, session: str) -> list[DeadLetter]:
     """The dead letters of a session, oldest first. Raises BrokerError."""
     subjects = broker.names.dead_letter(session, "*", "*")
-    found = broker.scan(broker.names.stream("DLQ"), subjects)
-    return [DeadLetter.read(Encoding.JSON.decode(m.body)) async for m in found]
+    found = await held(broker, broker.names.stream("DLQ"), subjects)
+    return [DeadLetter.read(Encoding.JSON.decode(m.body)) for m in found]
 
 
 async def read_session(broker: Broker, session: str) -> tuple[SessionRecord | None, int]:

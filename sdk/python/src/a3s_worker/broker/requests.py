@@ -2,27 +2,36 @@
 a random token and a task for each."""
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping
 
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.errors import Error
 
-from .errors import MissingError, UnconfirmedError
+from .denials import Denied, permission
+from .errors import BrokerError, DeniedError, MissingError, UnconfirmedError
 
 TIMEOUT = 5.0
 """How long an answer is waited for, in seconds."""
+
+FORGOTTEN = 32
+"""Subjects of denied requests that are remembered: of several that were asked at once each is
+denied by itself, and the first denial ends them all."""
 
 _NO_RESPONDERS = "503"
 
 
 class Requests:
-    """Sends requests and gives each its answer."""
+    """Sends requests and gives each its answer. `credential`: who we are, for errors."""
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, credential: str) -> None:
         self.client = client
+        self._credential = credential
         self._inbox = ""
-        self._waiting: dict[str, asyncio.Future[Msg]] = {}
+        self._waiting: dict[str, tuple[str, asyncio.Future[Msg]]] = {}
+        self._denied: deque[str] = deque(maxlen=FORGOTTEN)
+        self._deaf = False
         self._next = 0
         self._connected = asyncio.Event()
         self._connected.set()
@@ -33,8 +42,25 @@ class Requests:
         await self.client.subscribe(f"{self._inbox}.*", cb=self._answered)
 
     def note_connected(self, connected: bool) -> None:
-        """The connection was lost, or is there again."""
+        """The connection was lost, or is there again: what it may hear shows anew."""
+        self._deaf = False
         (self._connected.set if connected else self._connected.clear)()
+
+    def deny(self, denied: Denied) -> bool:
+        """Ends what waits for an answer that cannot come. Whether anything did."""
+        if denied.concerns("subscribe", f"{self._inbox}.*"):
+            self._deaf = True
+            for _, answer in self._waiting.values():
+                _fail(answer, self._is_deaf())
+            return bool(self._waiting)
+        ended = False
+        for subject, answer in self._waiting.values():
+            if denied.concerns("publish", subject):
+                _fail(answer, DeniedError(permission("publish", subject), self._credential))
+                ended = True
+        if ended:
+            self._denied.append(denied.subject)
+        return ended or (denied.act == "publish" and denied.subject in self._denied)
 
     async def request(
         self,
@@ -45,17 +71,20 @@ class Requests:
     ) -> Msg:
         """Asks and waits for the answer, `timeout` seconds at most.
 
-        Raises MissingError when nobody listens there, UnconfirmedError without an answer.
+        Raises DeniedError when it is not permitted, MissingError when nobody listens there,
+        UnconfirmedError without an answer.
         """
         loop = asyncio.get_running_loop()
         late = loop.time() + timeout
         if not self.client.is_connected:
             # The library would keep it and send it after the reconnect, when it is stale.
             await self._reconnected(subject, timeout)
+        if self._deaf:
+            raise self._is_deaf()
         self._next += 1
         token = str(self._next)
         answer: asyncio.Future[Msg] = loop.create_future()
-        self._waiting[token] = answer
+        self._waiting[token] = subject, answer
         timer = loop.call_at(late, _give_up, answer, subject)
         try:
             reply = f"{self._inbox}.{token}"
@@ -81,11 +110,18 @@ class Requests:
             raise UnconfirmedError(f"{subject}: not connected for {timeout:.1f} s") from None
 
     async def _answered(self, message: Msg) -> None:
-        answer = self._waiting.get(message.subject.rpartition(".")[2])
+        _, answer = self._waiting.get(message.subject.rpartition(".")[2], ("", None))
         if answer is not None and not answer.done():
             answer.set_result(message)
 
+    def _is_deaf(self) -> DeniedError:
+        return DeniedError(permission("subscribe", f"{self._inbox}.*"), self._credential)
+
 
 def _give_up(answer: "asyncio.Future[Msg]", subject: str) -> None:
+    _fail(answer, UnconfirmedError(f"{subject}: no answer from the broker in time"))
+
+
+def _fail(answer: "asyncio.Future[Msg]", error: BrokerError) -> None:
     if not answer.done():
-        answer.set_exception(UnconfirmedError(f"{subject}: no answer from the broker in time"))
+        answer.set_exception(error)

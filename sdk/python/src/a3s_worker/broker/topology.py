@@ -1,21 +1,25 @@
 """What must exist on the broker. Whoever comes first creates it; who comes later compares,
-reports what differs, and changes nothing. The reasons for each setting are in docs/wire.md."""
+reports what differs, and changes nothing. Everybody looks first: what is there needs no right to
+create it, and what we may not see is the business of somebody who may. The reasons for each setting
+are in docs/wire.md."""
 
 import asyncio
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..wire.lane import LANES
+from ..wire.lane import LANES, SessionLane
 from ..wire.names import Names, Route
 from .broker import Broker, log
-from .errors import BrokerError, RefusedError
+from .errors import BrokerError, DeniedError, MissingError, RefusedError
 
 _SCHEMA = "1"
 _MIB = 1024 * 1024
 _SECOND = 1_000_000_000
 _DAY = 24 * 3600 * _SECOND
 
+NO_CONSUMER = 10014
 _STREAM_EXISTS = 10058
 _NO_ROOM = (10047, 10023, 10002)
 """Streams reserve their limits: the server's, or the account's, does not allow it."""
@@ -134,7 +138,8 @@ def consumers(names: Names, route: Route, session: str, settings: Settings) -> l
 async def ensure(broker: Broker, settings: Settings) -> None:
     """Creates the streams, buckets and the consumers of pool `default`, where they are missing.
 
-    Raises BrokerError when the broker refuses, or holds the layout of a newer version.
+    Raises BrokerError when the broker refuses or does not permit it, or holds the layout of a newer
+    version.
     """
     configs = streams(broker.names, settings)
     await asyncio.gather(*(_ensure_stream(broker, config) for config in configs))
@@ -146,28 +151,71 @@ async def ensure(broker: Broker, settings: Settings) -> None:
         "max_deliver": -1,
     }
     await _ensure_consumer(broker, broker.names.stream("ADVISORIES"), mover)
-    await ensure_consumers(broker, Route(), "", settings)
+    await ensure_consumers(broker, Route(), "", settings, LANES)
 
 
-async def ensure_consumers(broker: Broker, route: Route, session: str, settings: Settings) -> None:
-    """Creates the four consumers of a route where they are missing. Raises BrokerError."""
+async def ensure_consumers(
+    broker: Broker,
+    route: Route,
+    session: str,
+    settings: Settings,
+    needed: Collection[SessionLane],
+) -> None:
+    """Creates the four consumers of a route where they are missing: those of the lanes `needed`,
+    and the others as far as it is permitted. Raises BrokerError."""
     stream = broker.names.tasks(route)
     configs = consumers(broker.names, route, session, settings)
-    await asyncio.gather(*(_ensure_consumer(broker, stream, config) for config in configs))
+
+    async def one(lane: SessionLane, config: dict[str, Any]) -> None:
+        try:
+            await _ensure_consumer(broker, stream, config)
+        except DeniedError as error:
+            if lane in needed:
+                raise
+            log.debug("%s", error)
+
+    await asyncio.gather(*map(one, LANES, configs))
+
+
+async def look(broker: Broker, call: str) -> dict[str, Any] | None:
+    """What the broker says of a stream or consumer; None when it is not there, or JetStream is
+    away; nothing in particular when we may not look. Raises BrokerError."""
+    try:
+        return await broker.call(call)
+    except DeniedError:
+        return {}
+    except MissingError:
+        return None
+    except RefusedError as error:
+        if error.code == NO_CONSUMER:
+            return None
+        raise
+
+
+async def _create(broker: Broker, what: str, call: str, body: dict[str, Any]) -> None:
+    try:
+        await broker.call(call, body)
+    except DeniedError as error:
+        what = f"create {what} (a coordinator for all sessions may, started once)"
+        raise error.needed_to(what) from error
 
 
 async def _ensure_stream(broker: Broker, config: dict[str, Any]) -> None:
     name = config["name"]
-    try:
-        await broker.call(f"STREAM.CREATE.{name}", config)
+    info = await look(broker, f"STREAM.INFO.{name}")
+    if info is None:
+        try:
+            return await _create(broker, f"stream {name}", f"STREAM.CREATE.{name}", config)
+        except RefusedError as error:
+            if error.code in _NO_ROOM:
+                raise BrokerError(f"{error}; {_MORE_ROOM}") from error
+            if error.code != _STREAM_EXISTS:
+                raise
+        # Somebody else made it meanwhile, another version perhaps.
+        info = await broker.call(f"STREAM.INFO.{name}")
+    if not info:
         return
-    except RefusedError as error:
-        code = getattr(error, "code", 0)
-        if code in _NO_ROOM:
-            raise BrokerError(f"{error}; {_MORE_ROOM}") from error
-        if code != _STREAM_EXISTS:
-            raise
-    found = (await broker.call(f"STREAM.INFO.{name}"))["config"]
+    found = info["config"]
     schema = found.get("metadata", {}).get("a3s.schema", _SCHEMA)
     if schema.isdigit() and int(schema) > int(_SCHEMA):
         raise BrokerError(
@@ -178,18 +226,22 @@ async def _ensure_stream(broker: Broker, config: dict[str, Any]) -> None:
 
 async def _ensure_consumer(broker: Broker, stream: str, config: dict[str, Any]) -> None:
     name = config["durable_name"]
-    subject = f".{config['filter_subject']}" if "filter_subject" in config else ""
-    body = {"stream_name": stream, "config": config, "action": "create"}
-    try:
-        await broker.call(f"CONSUMER.CREATE.{stream}.{name}{subject}", body)
+    info = await look(broker, f"CONSUMER.INFO.{stream}.{name}")
+    if info is None:
+        subject = f".{config['filter_subject']}" if "filter_subject" in config else ""
+        call = f"CONSUMER.CREATE.{stream}.{name}{subject}"
+        body = {"stream_name": stream, "config": config, "action": "create"}
+        try:
+            return await _create(broker, f"consumer {name}", call, body)
+        except RefusedError as error:
+            if error.code not in _CONSUMER_EXISTS:
+                raise
+        info = await broker.call(f"CONSUMER.INFO.{stream}.{name}")
+    if not info:
         return
-    except RefusedError as error:
-        if getattr(error, "code", 0) not in _CONSUMER_EXISTS:
-            raise
-    found = (await broker.call(f"CONSUMER.INFO.{stream}.{name}"))["config"]
     # The concurrency of an own lane belongs to the session.
     expected = {k: v for k, v in config.items() if k != "max_ack_pending"}
-    _report(f"{stream} consumer {name}", found, expected)
+    _report(f"{stream} consumer {name}", info["config"], expected)
 
 
 def _report(of: str, found: dict[str, Any], expected: dict[str, Any]) -> None:
