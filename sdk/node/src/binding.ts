@@ -1,12 +1,16 @@
 // Which consumers a worker pulls from, and that they exist.
 
+import type { ConsumerInfo } from "@nats-io/jetstream";
+
 import type { Broker } from "./broker/broker.js";
 import { ensure, ensureConsumers } from "./broker/ensure.js";
+import { Denied } from "./broker/errors.js";
+import { look } from "./broker/look.js";
 import { openSession } from "./broker/sessions.js";
 import { ownConsumers, poolConsumers } from "./broker/topology.js";
 import { checkPolicies, said, type Turn } from "./turn.js";
 import type { Serves } from "./wire/fleet.js";
-import type { Lane } from "./wire/lane.js";
+import { laneId, type Lane } from "./wire/lane.js";
 
 /** The consumers that a worker pulls from. */
 export interface Binding {
@@ -34,30 +38,41 @@ export async function bind(broker: Broker, serves: Serves, lanes: readonly Lane[
     own ? broker.names.ownConsumer(serves.session, lane) : broker.names.poolConsumer(serves.pool, lane);
   const consumers = new Map(lanes.map((lane) => [lane, name(lane)]));
   // Looking before creating lets a worker without the right to create work all the same.
-  const before = await look(broker, stream, consumers);
+  const before = await lookAtAll(broker, stream, consumers);
   if (before === undefined) await ensure(broker);
   if (own) await claimRoute(broker, serves.session);
   if (before === undefined) {
     const missing = own ? ownConsumers(broker.names, serves.session) : poolConsumers(broker.names, serves.pool);
     await ensureConsumers(broker, stream, missing);
   }
-  const found = before ?? (await look(broker, stream, consumers));
+  const found = before ?? (await lookAtAll(broker, stream, consumers));
   if (found === undefined) throw new Error(`the consumers of this worker's lanes are not in stream ${stream}`);
   if (!own) checkPolicies(turn, serves.pool, found.policies);
   return { stream, consumers, ackWaitMs: found.ackWaitMs, capped: own, turn: own ? {} : said(turn) };
 }
 
-/** What the consumers are like; `undefined` when one is missing. */
-async function look(broker: Broker, stream: string, consumers: ReadonlyMap<Lane, string>): Promise<Found | undefined> {
-  try {
-    const infos = await Promise.all([...consumers.values()].map((name) => broker.jsm.consumers.info(stream, name)));
-    return {
-      ackWaitMs: Math.min(...infos.map((info) => (info.config.ack_wait ?? 0) / 1e6)),
-      policies: infos.map((info) => info.config.priority_policy ?? "none"),
-    };
-  } catch {
-    return undefined;
-  }
+/** A question that the broker answers with its time, and that every worker may ask. */
+export function question({ stream, consumers }: Binding): string {
+  const [consumer = ""] = consumers.values();
+  return `CONSUMER.INFO.${stream}.${consumer}`;
+}
+
+/**
+ * What the consumers are like; `undefined` when one is missing. A lane that this worker's credential does
+ * not serve is an error, here and not in the first pull.
+ */
+async function lookAtAll(broker: Broker, stream: string, consumers: ReadonlyMap<Lane, string>): Promise<Found | undefined> {
+  const all = await Promise.all([...consumers].map(async ([lane, name]) => {
+    const seen = await look<ConsumerInfo>(broker, `CONSUMER.INFO.${stream}.${name}`);
+    if (seen.is === "hidden") throw new Denied(seen.denied.violation, `serve lane ${laneId(lane)} (lanes names others)`);
+    return seen.is === "there" ? seen.info.config : undefined;
+  }));
+  const configs = all.filter((config) => config !== undefined);
+  if (configs.length < all.length) return undefined;
+  return {
+    ackWaitMs: Math.min(...configs.map((config) => (config.ack_wait ?? 0) / 1e6)),
+    policies: configs.map((config) => config.priority_policy ?? "none"),
+  };
 }
 
 /** A session's route is written by whoever comes first: a worker for a session that nobody opened makes it `own`. */

@@ -1,17 +1,22 @@
 // Which tasks somebody wants to end: one watch for the whole worker.
 
 import type { Broker } from "./broker/broker.js";
+import { Denied } from "./broker/errors.js";
 import { markerOf } from "./broker/records.js";
+import { scan } from "./broker/scan.js";
 import type { CancelMarker } from "./wire/record.js";
 
 /** Markers that are remembered. Older ones are asked for when their task is redelivered. */
 const REMEMBERED = 100_000;
 
-/** How many stored markers one question brings. */
-const BATCH = 1_000;
-
 /** The wait before a scan that failed is repeated, in milliseconds. */
 const REPEAT_AFTER_MS = 500;
+
+/** The same where it was not permitted: somebody has to change that. */
+const DENIED_AFTER_MS = 30_000;
+
+/** What a denial says that it kept us from. */
+const FOLLOW = "hear which tasks are cancelled";
 
 /** The cancel markers that the worker knows, and the running tasks that want to hear of new ones. */
 export class Cancels {
@@ -25,9 +30,7 @@ export class Cancels {
   static async follow(broker: Broker, session?: string): Promise<Cancels> {
     const cancels = new Cancels(broker, broker.names.cancel(session ?? "*", "*"));
     // Listen first: what is stored during the scan is heard twice rather than never.
-    broker.nc.subscribe(cancels.filter, {
-      callback: (error, message) => { if (!error) cancels.#note(message.subject, message.data); },
-    });
+    await broker.listen(cancels.filter, FOLLOW, (message) => { cancels.#note(message.subject, message.data); });
     await cancels.#scan();
     // What was stored while the connection was away was not heard.
     broker.onReconnect(() => void cancels.#scanUntilDone());
@@ -64,31 +67,22 @@ export class Cancels {
       try {
         await this.#scan();
         return;
-      } catch {
-        await new Promise((resolve) => setTimeout(resolve, REPEAT_AFTER_MS));
+      } catch (error) {
+        const wait = error instanceof Denied ? DENIED_AFTER_MS : REPEAT_AFTER_MS;
+        await new Promise((resolve) => setTimeout(resolve, wait).unref());
       }
     }
   }
 
   /** Reads what is stored behind what was read before. */
   async #scan(): Promise<void> {
-    for (let found = BATCH; found === BATCH; ) found = await this.#scanBatch();
-  }
-
-  /** How many markers it read. */
-  async #scanBatch(): Promise<number> {
-    let found = 0;
-    const query = { seq: this.#scanned + 1, batch: BATCH, next_by_subj: this.filter };
     try {
-      for await (const message of await this.broker.jsm.direct.getBatch(this.broker.names.cancels, query)) {
-        found += 1;
-        this.#scanned = message.seq;
-        this.#note(message.subject, message.data);
+      for await (const marker of scan(this.broker, this.broker.names.cancels, this.filter, this.#scanned + 1)) {
+        this.#scanned = marker.sequence;
+        this.#note(marker.subject, marker.body);
       }
     } catch (error) {
-      // The end of the stream, in the broker's words.
-      if (!(error instanceof Error && "code" in error && error.code === 404)) throw error;
+      throw this.broker.denied(error, FOLLOW) ?? error;
     }
-    return found;
   }
 }

@@ -4,6 +4,7 @@ import type { Msg } from "@nats-io/transport-node";
 
 import type { Broker } from "./broker/broker.js";
 import { BrokerError } from "./broker/errors.js";
+import { readReply } from "./broker/reply.js";
 import { StoredTask } from "./broker/stored_task.js";
 
 /** How often an answer to the broker is repeated before it is left to the redelivery. */
@@ -34,16 +35,13 @@ export class Delivery {
   /** Reads what the broker says of a message. `undefined` when it is no delivery of a task. */
   static read(broker: Broker, message: Msg): Delivery | undefined {
     const address = broker.names.parseTask(message.subject);
-    const tokens = message.reply?.split(".") ?? [];
-    if (!address || message.reply === undefined || tokens[0] !== "$JS" || tokens[1] !== "ACK" || tokens.length < 9) return undefined;
-    // Newer servers put domain and account before the stream.
-    const [stream, , delivered, sequence, , stored] = tokens.slice(tokens.length === 9 ? 2 : 4);
+    const reply = readReply(message.reply);
+    if (!address || !reply || message.reply === undefined) return undefined;
     const headers: [string, string][] = [];
     for (const [name, values] of message.headers ?? []) for (const value of values) headers.push([name, value]);
-    const storedAtMs = Math.floor(Number(stored) / 1e6);
-    const task = new StoredTask(
-      broker.names, address, stream ?? "", message.subject, Number(sequence), storedAtMs, headers, message.data);
-    return new Delivery(task, Math.max(Number(delivered), 1), message.reply);
+    const { stream, sequence, storedAtMs } = reply;
+    const task = new StoredTask(broker.names, address, stream, message.subject, sequence, storedAtMs, headers, message.data);
+    return new Delivery(task, Math.max(reply.delivered, 1), message.reply);
   }
 
   /** Tells the broker, and waits for its word that it heard. `false`: it did not answer. */

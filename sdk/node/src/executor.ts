@@ -5,9 +5,9 @@
 // and whoever gets it finds the result and only acknowledges.
 
 import * as answers from "./answers.js";
-import { getBlob } from "./broker/blobs.js";
+import { BadBlob, getBlob } from "./broker/blobs.js";
 import type { Broker } from "./broker/broker.js";
-import { Unanswered, reasonOf } from "./broker/errors.js";
+import { BrokerError, reasonOf } from "./broker/errors.js";
 import { readTaskMarker, readTaskRecord, writeTaskRecord } from "./broker/records.js";
 import { hasResult } from "./broker/results.js";
 import type { Cancels } from "./cancels.js";
@@ -81,7 +81,7 @@ export class Executor {
       const retry = stored.headers.retry ?? defaultRetry(effect);
       return { task, encoding: stored.encoding(body), effect, retry, record: EMPTY_RECORD, revision: 0, attempt: 0, startedAtMs: 0 };
     } catch (error) {
-      if (error instanceof Unanswered) this.log.warn(`a task's body was not there in time: ${error.message}`);
+      if (error instanceof BrokerError && !(error instanceof BadBlob)) this.log.warn(`a task's body was not there in time: ${error.message}`);
       else if (lease.isHeld()) await this.settler.buryUnreadable(delivery, reasonOf(error));
       return undefined;
     }

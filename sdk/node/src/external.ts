@@ -44,17 +44,14 @@ export class External {
 
   /** Listens to results, before the first task. */
   async listen(): Promise<void> {
-    this.broker.nc.subscribe(this.broker.names.done(this.session, "*"), {
-      callback: (error, message) => {
-        const job = this.#jobs.get(message.subject.slice(message.subject.lastIndexOf(".") + 1));
-        if (error || !job) return;
-        const header = (name: string): string | undefined => message.headers?.values(name)[0];
-        // What cannot be read now is asked for later.
-        const place = { session: this.session, task: job.task.task_id, answers: job.answers };
-        readResultMessage(this.broker, header, message.data, place).then((result) => job.end(result), () => undefined);
-      },
+    await this.broker.listen(this.broker.names.done(this.session, "*"), "hear of results", (message) => {
+      const job = this.#jobs.get(message.subject.slice(message.subject.lastIndexOf(".") + 1));
+      if (!job) return;
+      const header = (name: string): string | undefined => message.headers?.values(name)[0];
+      // What cannot be read now is asked for later.
+      const place = { session: this.session, task: job.task.task_id, answers: job.answers };
+      readResultMessage(this.broker, header, message.data, place).then((result) => job.end(result), () => undefined);
     });
-    await this.broker.nc.flush();
     this.broker.onReconnect(() => { this.#lookForAll(); });
     this.#looking = setInterval(() => { this.#lookForAll(); }, LOOK_EVERY_MS);
     this.#looking.unref();

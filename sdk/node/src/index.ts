@@ -1,8 +1,9 @@
 // Workers and callers for A3S Distributed. A map of the sources:
 //
-// * `worker.ts` is a worker's life; `puller.ts` asks for tasks (`pulls.ts` and `slots.ts` say how),
-//   `delivery.ts` is one that arrived, `executor.ts` runs it (`judge.ts` decides, `lease.ts` and
-//   `cancels.ts` end it), `settle.ts` stores what came of it, `presence.ts` tells that it lives.
+// * `worker.ts` is a worker's life; `rights.ts` asks whether its key is enough, `puller.ts` asks for tasks
+//   (`pulls.ts` and `slots.ts` say how), `delivery.ts` is one that arrived, `executor.ts` runs it
+//   (`judge.ts` decides, `lease.ts` and `cancels.ts` end it), `settle.ts` stores what came of it,
+//   `presence.ts` tells that it lives.
 // * `session.ts` is a caller's: `lane_queue.ts` holds what waits, `external.ts` what workers have,
 //   `host.ts` what this process runs itself, `job.ts` is a task on its way.
 // * `wire/` is what is said, `broker/` where, `runtime/` how a connection is made.

@@ -49,10 +49,7 @@ export class Puller {
 
   /** Listens, then asks for the first tasks. */
   async start(): Promise<void> {
-    this.#subscription = this.broker.nc.subscribe(`${this.#inbox}.*.*`, {
-      callback: (error, message) => { if (!error) this.#onMessage(message); },
-    });
-    await this.broker.nc.flush();
+    this.#subscription = await this.broker.listen(`${this.#inbox}.*.*`, "hear what pulls bring", (message) => { this.#onMessage(message); });
     this.broker.onReconnect(() => {
       this.#pulls.forgetAll();
       this.turn();

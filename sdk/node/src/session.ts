@@ -31,7 +31,7 @@ import { DEFAULT_POOL, checkPool, checkToken, uniqueToken } from "./wire/token.j
 export interface SessionOptions extends ConnectOptions, SignatureOptions {
   /** `A3S_TRUST_WORKERS`: a file with the keys whose results are believed; needs a key. Default: all are. */
   trustWorkers?: string | undefined;
-  /** `SESSION_ID`. Default: a new one. */
+  /** `SESSION_ID`, or `A3S_SESSION`, which the files of `a3s-coordinator init` name. Default: a new one. */
   sessionId?: string | undefined;
   /** The pool whose workers run its tasks; excludes `own`. Default: `default`, or what the session has. */
   pool?: string | undefined;
@@ -80,7 +80,7 @@ export class Session {
 
   /** Connects, and makes sure that what the session needs is there. */
   static async open(options: SessionOptions = {}): Promise<Session> {
-    const id = checkToken("session id", options.sessionId ?? process.env.SESSION_ID ?? uniqueToken());
+    const id = checkToken("session id", options.sessionId ?? process.env.SESSION_ID ?? process.env.A3S_SESSION ?? uniqueToken());
     const wanted = wantedRoute(options);
     const signatures = Signatures.ofCaller(options);
     const connected = await connect(options, `a3s session ${id}`);
@@ -96,7 +96,7 @@ export class Session {
       const caps = { ...DEFAULT_MAX_CONCURRENCY, ...options.maxConcurrency };
       const consumers = route === "own" ? ownConsumers(broker.names, id, caps) : poolConsumers(broker.names, route.pool);
       await ensureConsumers(broker, broker.names.taskStream(route), consumers);
-      await broker.compareClocks(broker.names.taskStream(route));
+      await broker.compareClocks(`STREAM.INFO.${broker.names.taskStream(route)}`);
       session.#heedMarkers();
       await session.#external.listen();
       return session;

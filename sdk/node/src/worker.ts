@@ -3,13 +3,15 @@
 import { createHash } from "node:crypto";
 import { hostname } from "node:os";
 
-import { bind } from "./binding.js";
+import { bind, question } from "./binding.js";
+import { Denied } from "./broker/errors.js";
 import { Cancels } from "./cancels.js";
 import { configure, type WorkerConfig, type WorkerOptions } from "./config.js";
 import { Executor, type Handler } from "./executor.js";
 import { Announcer } from "./presence.js";
 import { Progress } from "./progress.js";
 import { Puller } from "./puller.js";
+import { checkRights } from "./rights.js";
 import { connect, type Connected } from "./runtime/connect.js";
 import { Settler } from "./settle.js";
 import { Slots } from "./slots.js";
@@ -78,6 +80,9 @@ export class Worker {
       connected.broker.signatures = signatures;
       try {
         await this.#serve(connected);
+      } catch (error) {
+        if (!(error instanceof Denied)) throw error;
+        throw new Error(`${connected.credential} is not enough for this worker: ${error.message}`, { cause: error });
       } finally {
         await within(FAREWELL_MS, connected.close());
       }
@@ -89,9 +94,11 @@ export class Worker {
 
   async #serve({ broker }: Connected): Promise<void> {
     const { serves, lanes, turn, concurrency, workerId, log, drainMs } = this.#config;
+    broker.onDenied((denied) => { log.warn(denied.message); });
     const binding = await bind(broker, serves, lanes, turn);
-    await broker.compareClocks(binding.stream);
-    broker.onReconnect(() => void broker.compareClocks(binding.stream));
+    await checkRights(broker, serves, workerId, binding);
+    await broker.compareClocks(question(binding));
+    broker.onReconnect(() => void broker.compareClocks(question(binding)));
     const cancels = await Cancels.follow(broker, "session" in serves ? serves.session : undefined);
     const settler = new Settler(broker, workerId, log);
     const executor = new Executor(

@@ -3,6 +3,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
+import { readReply } from "../src/broker/reply.js";
 import { configure } from "../src/config.js";
 import { attemptOf, conclude, judge, type Job } from "../src/judge.js";
 import { Pulls, type Pull } from "../src/pulls.js";
@@ -234,5 +235,16 @@ test("who says no distance is last, and only a helper names a threshold", () => 
   assert.deepEqual(told({ A3S_HELP_WHEN: "20" }), { group: "workers", min_pending: 20 });
   for (const wrong of [{ distance: 10 }, { helpWhen: 0 }, { distance: 1, helpWhen: 1 }, { sessionId: "s", distance: 1 }]) {
     assert.throws(() => configure(wrong, {}), RangeError);
+  }
+});
+
+test("the reply subject of a delivery is read, as older and newer servers write it", () => {
+  const read = { stream: "A3S_TASKS", delivered: 2, sequence: 30, delivery: 4, storedAtMs: 1_700_000_000_000, pending: 5 };
+  const tail = "A3S_TASKS.pool-default-query.2.30.4.1700000000000000000.5";
+  for (const reply of [`$JS.ACK.${tail}`, `$JS.ACK._.ACCOUNT.${tail}`, `$JS.ACK.hub.ACCOUNT.${tail}.token`]) {
+    assert.deepEqual(readReply(reply), read, reply);
+  }
+  for (const reply of [undefined, "", "$JS.FC.A3S_CANCELS.scan.1", "$JS.ACK.A3S_TASKS", `_INBOX.${tail}`]) {
+    assert.equal(readReply(reply), undefined, reply);
   }
 });

@@ -26,7 +26,8 @@ import type { TaskResult } from "../src/wire/result.js";
 /** The package's directory; tests run from `build/test`. */
 export const PACKAGE = fileURLToPath(new URL("../../", import.meta.url));
 export const REPOSITORY = join(PACKAGE, "../..");
-const BINARIES = process.env.A3S_BIN_DIR ?? join(REPOSITORY, "target/debug");
+/** Where the programs in Rust are. */
+export const BINARIES = process.env.A3S_BIN_DIR ?? join(REPOSITORY, "target/debug");
 
 /** Long enough for a machine ten times slower; nothing is asserted by it. */
 export const BOUND_MS = 120_000;
@@ -72,7 +73,8 @@ export class Running {
   }
 }
 
-function natsServer(): string {
+/** The server that is tested against. */
+export function natsServer(): string {
   const cached = join(homedir(), ".cache/a3s/nats-server-2.15.1/nats-server");
   return process.env.A3S_NATS_SERVER ?? (existsSync(cached) ? cached : "nats-server");
 }

@@ -9,6 +9,7 @@ import { test } from "node:test";
 import { deadLetters } from "../src/broker/dead_letters.js";
 import { putBlob } from "../src/broker/blobs.js";
 import { readTaskRecord, writeMarker, writeTaskRecord } from "../src/broker/records.js";
+import { scan } from "../src/broker/scan.js";
 import { encode } from "../src/wire/encoding.js";
 import { EMPTY_RECORD } from "../src/wire/record.js";
 import { Reject, Retry, Worker, type ExternalTask } from "../src/index.js";
@@ -328,7 +329,7 @@ test("whether a task has a result can be asked without reading it", async (t) =>
   assert.equal(await broker.holds("a3s.s.result.t1", "a3s._.result._"), true);
   assert.equal(await broker.holds("a3s.s.result.t2", "a3s._.result._"), false);
   const stored: string[] = [];
-  for await (const message of broker.scan("A3S_RESULTS", "a3s.*.result.*")) stored.push(message.subject);
+  for await (const message of scan(broker, "A3S_RESULTS", "a3s.*.result.*")) stored.push(message.subject);
   assert.deepEqual(stored, ["a3s.s.result.t1"]);
 });
 

@@ -2,7 +2,7 @@
 // is confirmed. Decides nothing about a task.
 
 import { jetstream, jetstreamManager, type JetStreamClient, type JetStreamManager } from "@nats-io/jetstream";
-import { RequestError, createInbox, headers as newHeaders, type Msg, type MsgHdrs, type NatsConnection } from "@nats-io/transport-node";
+import { RequestError, createInbox, headers as newHeaders, type Msg, type MsgHdrs, type NatsConnection, type Subscription } from "@nats-io/transport-node";
 
 import { Signatures } from "../trust.js";
 import { Clock } from "../wire/clock.js";
@@ -10,7 +10,7 @@ import { contentType, encode } from "../wire/encoding.js";
 import type { Event, EventKind } from "../wire/event.js";
 import { EXPECTED_LAST } from "../wire/headers.js";
 import { Names } from "../wire/names.js";
-import { BrokerError, Conflict, Unanswered, reasonOf } from "./errors.js";
+import { BrokerError, Conflict, Denied, NobodyAnswers, Unanswered, reasonOf } from "./errors.js";
 
 /** How long an answer of the broker is waited for, in milliseconds. */
 export const REQUEST_TIMEOUT_MS = 5_000;
@@ -57,6 +57,10 @@ export class Broker {
   /** What it signs with and whom it trusts: nothing and everybody, unless it is set. */
   signatures = new Signatures();
   readonly #api: string;
+  /** What keys are written under: nothing, but in a domain its API. */
+  readonly #keys: string;
+  /** Denials of which the call that waited says so itself. */
+  readonly #said = new WeakSet<Error>();
 
   private constructor(
     readonly nc: NatsConnection,
@@ -68,6 +72,7 @@ export class Broker {
   ) {
     this.names = new Names(prefix);
     this.#api = domain === undefined ? "$JS.API" : `$JS.${domain}.API`;
+    this.#keys = domain === undefined ? "" : `${this.#api}.`;
   }
 
   /** The broker behind `nc`; `domain` is that of its JetStream, through a leaf node. */
@@ -86,16 +91,31 @@ export class Broker {
     return `${this.#api}.${call}`;
   }
 
-  /** Asks, and waits for the answer. Throws {@link Unanswered}. */
+  /** Where a key of a bucket is written. */
+  key(bucket: string, key: string): string {
+    return `${this.#keys}${this.names.bucketKey(bucket, key)}`;
+  }
+
+  /** Asks, and waits for the answer. Throws {@link Denied}, {@link NobodyAnswers} or {@link Unanswered}. */
   async request(subject: string, body?: Uint8Array | string, headers?: MsgHdrs): Promise<Msg> {
     try {
       return await this.nc.request(subject, body, { timeout: REQUEST_TIMEOUT_MS, ...(headers && { headers }) });
     } catch (error) {
+      const denied = this.denied(error);
+      if (denied) throw denied;
       if (error instanceof RequestError && error.isNoResponders()) {
-        throw new BrokerError(`nobody answers on ${subject}; is JetStream enabled, and was a coordinator started once?`);
+        throw new NobodyAnswers(`nobody answers on ${subject}; is JetStream enabled, and was a coordinator started once?`);
       }
       throw new Unanswered(`no answer on ${subject}: ${reasonOf(error)}`);
     }
+  }
+
+  /** The denial behind what a call threw, if there is one: `what` says what the call was for. */
+  denied(error: unknown, what?: string): Denied | undefined {
+    const violation = Denied.behind(error);
+    if (!violation) return undefined;
+    this.#said.add(violation);
+    return new Denied(violation, what);
   }
 
   /**
@@ -150,15 +170,18 @@ export class Broker {
     return stored(await this.request(this.api(`DIRECT.GET.${stream}.${subject}`)));
   }
 
-  /** The messages whose subject matches `filter`, oldest first, from sequence `from` on. */
-  async *scan(stream: string, filter: string, from = 1): AsyncGenerator<StoredMessage> {
-    for (let seq = from; ; ) {
-      const question = JSON.stringify({ seq, next_by_subj: filter });
-      const found = stored(await this.request(this.api(`DIRECT.GET.${stream}`), question));
-      if (!found) return;
-      yield found;
-      seq = found.sequence + 1;
-    }
+  /** Calls `then` with what is published to `subject` once this has resolved. Throws {@link Denied}. */
+  async listen(subject: string, what: string, then: (message: Msg) => void): Promise<Subscription> {
+    const failed: Error[] = [];
+    const callback = (error: Error | null, message: Msg): void => {
+      if (error) failed.push(error);
+      else then(message);
+    };
+    const subscription = this.nc.subscribe(subject, { callback });
+    // A denial comes before the answer to what was sent later.
+    await this.nc.flush();
+    for (const error of failed) throw this.denied(error, what) ?? error;
+    return subscription;
   }
 
   /** Removes a message of a stream; one that is gone is no error. */
@@ -174,14 +197,14 @@ export class Broker {
   }
 
   /**
-   * Compares the clocks, by the date of a JetStream answer about `stream`. A difference within the
-   * error of the comparison is not corrected.
+   * Compares the clocks, by the date of the answer to `question`, a call of the JetStream API that this
+   * process may make. A difference within the error of the comparison is not corrected.
    */
-  async compareClocks(stream: string): Promise<void> {
+  async compareClocks(question: string): Promise<void> {
     let best: { offset: number; took: number } | undefined;
     for (let trip = 0; trip < TRIPS; trip += 1) {
       const [sent, began] = [Date.now(), performance.now()];
-      const answer = await this.request(this.api(`STREAM.INFO.${stream}`)).catch(() => undefined);
+      const answer = await this.request(this.api(question)).catch(() => undefined);
       const dated = Date.parse(answer?.json<ApiAnswer>().ts ?? "");
       if (Number.isNaN(dated)) break;
       const took = performance.now() - began;
@@ -196,6 +219,23 @@ export class Broker {
     void (async () => {
       for await (const status of this.nc.status()) {
         if (status.type === "reconnect") then();
+      }
+    })();
+  }
+
+  /** Calls `then` with what the broker denies and nobody waited for, once for each kind of subject. */
+  onDenied(then: (denied: Denied) => void): void {
+    const kinds = new Set<string>();
+    void (async () => {
+      for await (const status of this.nc.status()) {
+        const violation = status.type === "error" ? Denied.behind(status.error) : undefined;
+        if (!violation) continue;
+        // Whoever waited for it hears of it in this moment.
+        await new Promise((resolve) => setImmediate(resolve));
+        const denied = new Denied(violation);
+        if (this.#said.has(violation) || kinds.has(denied.kind)) continue;
+        kinds.add(denied.kind);
+        then(denied);
       }
     })();
   }

@@ -1,6 +1,7 @@
-// Creates what is missing. Safe when many processes start at once; what exists is left as it is.
+// Creates what is missing, as far as we may look: what we may not see is the business of somebody who
+// may. Safe when many processes start at once; what exists is left as it is.
 
-import { JetStreamApiError, type ConsumerConfig } from "@nats-io/jetstream";
+import { JetStreamApiError, type ConsumerConfig, type StreamInfo } from "@nats-io/jetstream";
 import { Kvm } from "@nats-io/kv";
 import { Objm } from "@nats-io/obj";
 import { nanos } from "@nats-io/transport-node";
@@ -8,6 +9,7 @@ import { nanos } from "@nats-io/transport-node";
 import { DEFAULT_POOL } from "../wire/token.js";
 import type { Broker } from "./broker.js";
 import { BrokerError, reasonOf } from "./errors.js";
+import { look } from "./look.js";
 import { PRESENCE_TTL_MS, SCHEMA, SCHEMA_KEY, mover, poolConsumers, streams } from "./topology.js";
 
 const STREAM_EXISTS = 10058;
@@ -25,35 +27,54 @@ export async function ensure(broker: Broker): Promise<void> {
 
 /** Creates consumers of `stream` where they are missing. */
 export async function ensureConsumers(broker: Broker, stream: string, configs: Partial<ConsumerConfig>[]): Promise<void> {
-  await Promise.all(configs.map((config) =>
-    unlessThere(`create consumer ${config.durable_name ?? ""}`, CONSUMER_EXISTS, () => broker.jsm.consumers.add(stream, config))));
+  await Promise.all(configs.map(async (config) => {
+    const name = config.durable_name ?? "";
+    if ((await look(broker, `CONSUMER.INFO.${stream}.${name}`)).is !== "missing") return;
+    await create(broker, `consumer ${name}`, CONSUMER_EXISTS, () => broker.jsm.consumers.add(stream, config));
+  }));
 }
 
 async function ensureStream(broker: Broker, config: ReturnType<typeof streams>[number]): Promise<void> {
-  await unlessThere(`create stream ${config.name}`, [STREAM_EXISTS], () => broker.jsm.streams.add(config));
-  const found = (await broker.jsm.streams.info(config.name)).config.metadata?.[SCHEMA_KEY];
-  if (Number(found ?? SCHEMA) > SCHEMA) {
-    throw new BrokerError(`stream ${config.name} has layout ${found ?? ""}, this version knows ${SCHEMA}: update it`);
+  const question = `STREAM.INFO.${config.name}`;
+  let seen = await look<StreamInfo>(broker, question);
+  if (seen.is === "missing") {
+    await create(broker, `stream ${config.name}`, [STREAM_EXISTS], () => broker.jsm.streams.add(config));
+    // Somebody else may have made it meanwhile, another version perhaps.
+    seen = await look<StreamInfo>(broker, question);
+  }
+  const schema = seen.is === "there" ? seen.info.config.metadata?.[SCHEMA_KEY] : undefined;
+  if (Number(schema ?? SCHEMA) > SCHEMA) {
+    throw new BrokerError(`stream ${config.name} has layout ${schema ?? ""}, this version knows ${SCHEMA}: update it`);
   }
 }
 
 async function ensureBuckets(broker: Broker): Promise<void> {
   const mib = 1024 * 1024;
   const day = 24 * 3_600_000;
+  const { names } = broker;
   const [kvs, objects] = [new Kvm(broker.js), new Objm(broker.js)];
+  const ensureBucket = async (stream: string, make: () => Promise<unknown>): Promise<void> => {
+    if ((await look(broker, `STREAM.INFO.${stream}`)).is !== "missing") return;
+    await create(broker, `bucket ${stream}`, [STREAM_EXISTS], make);
+  };
   await Promise.all([
-    kvs.create(broker.names.workersBucket, { history: 1, ttl: PRESENCE_TTL_MS, max_bytes: 32 * mib }),
-    kvs.create(broker.names.sessionsBucket, { history: 1, ttl: 30 * day, max_bytes: 256 * mib }),
-    objects.create(broker.names.blobsBucket, { ttl: nanos(2 * day), max_bytes: 2048 * mib }),
+    ensureBucket(names.bucketStream(names.workersBucket), () =>
+      kvs.create(names.workersBucket, { history: 1, ttl: PRESENCE_TTL_MS, max_bytes: 32 * mib })),
+    ensureBucket(names.bucketStream(names.sessionsBucket), () =>
+      kvs.create(names.sessionsBucket, { history: 1, ttl: 30 * day, max_bytes: 256 * mib })),
+    ensureBucket(names.blobsStream, () =>
+      objects.create(names.blobsBucket, { ttl: nanos(2 * day), max_bytes: 2048 * mib })),
   ]);
 }
 
-async function unlessThere(what: string, exists: number[], create: () => Promise<unknown>): Promise<void> {
+async function create(broker: Broker, what: string, exists: number[], make: () => Promise<unknown>): Promise<void> {
   try {
-    await create();
+    await make();
   } catch (error) {
     if (error instanceof JetStreamApiError && exists.includes(error.code)) return;
+    const denied = broker.denied(error, `create ${what} (a coordinator for all sessions may, started once)`);
+    if (denied) throw denied;
     const full = error instanceof JetStreamApiError && NO_ROOM.includes(error.code);
-    throw new BrokerError(`cannot ${what}: ${reasonOf(error)}${full ? `; ${MORE_ROOM}` : ""}`);
+    throw new BrokerError(`cannot create ${what}: ${reasonOf(error)}${full ? `; ${MORE_ROOM}` : ""}`);
   }
 }

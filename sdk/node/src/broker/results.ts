@@ -8,7 +8,7 @@ import { readResult, type TaskResult } from "../wire/result.js";
 import { ANSWERS, bodyDigest, resultForm } from "../wire/signature.js";
 import { BLOB_THRESHOLD, getBlob, putBlob } from "./blobs.js";
 import type { Broker } from "./broker.js";
-import { Unanswered } from "./errors.js";
+import { Denied, Unanswered } from "./errors.js";
 
 /** How often a result without an answer is published again before the caller hears of it. */
 const TRIES = 3;
@@ -56,8 +56,8 @@ export async function hasResult(broker: Broker, session: string, task: string): 
   try {
     return (await broker.last(broker.names.results, subject)) !== undefined;
   } catch (error) {
-    // A credential that may not read results gets no answer, and may ask this.
-    if (error instanceof Unanswered) return broker.holds(subject, broker.names.result("_", "_"));
+    // A credential that may not read results may ask this.
+    if (error instanceof Denied) return broker.holds(subject, broker.names.result("_", "_"));
     throw error;
   }
 }
@@ -107,6 +107,12 @@ function disbelieved(lane: Lane, place: Place, why: string): TaskResult {
 }
 
 async function isOurs(broker: Broker, result: TaskResult): Promise<boolean> {
-  const stored = await findResult(broker, result.session_id, result.task_id);
-  return stored?.worker_id === result.worker_id && stored.started_at_ms === result.started_at_ms;
+  try {
+    const stored = await findResult(broker, result.session_id, result.task_id);
+    return stored?.worker_id === result.worker_id && stored.started_at_ms === result.started_at_ms;
+  } catch (error) {
+    // Who may not read it cannot know; there is one, and that is what matters.
+    if (error instanceof Denied) return false;
+    throw error;
+  }
 }

@@ -31,11 +31,14 @@ export interface ConnectOptions {
   tls?: { ca?: string; cert?: string; key?: string };
   /** `A3S_JS_DOMAIN`: the JetStream domain, through a leaf node. */
   domain?: string;
-  /** `A3S_INBOX_PREFIX` */
+  /** `A3S_INBOX_PREFIX`: what the subjects of answers begin with. Default: what the key's file names, else `_INBOX`. */
   inboxPrefix?: string;
   /** `A3S_PREFIX`: the first token of all subjects. Default: `a3s`. */
   prefix?: string;
-  /** A connection of the caller's own: used, and never closed. Nothing above applies but `domain` and `prefix`. */
+  /**
+   * A connection of the caller's own: used, and never closed. Nothing above applies but `domain`, `prefix`,
+   * and `inboxPrefix`, which must be the one that it was made with.
+   */
   connection?: NatsConnection;
 }
 
@@ -47,6 +50,8 @@ interface ContextFile {
 /** A broker, and how to let go of it. */
 export interface Connected {
   readonly broker: Broker;
+  /** As whom it is there, for messages. */
+  readonly credential: string;
   /** Sends what is left and closes, unless the connection is the caller's own. */
   close(): Promise<void>;
 }
@@ -60,11 +65,11 @@ export async function connect(options: ConnectOptions, name: string): Promise<Co
   const prefix = options.prefix ?? env.A3S_PREFIX ?? "a3s";
   if (options.connection) {
     const broker = await Broker.of(options.connection, prefix, options.domain, options.inboxPrefix);
-    return { broker, close: () => Promise.resolve() };
+    return { broker, credential: "the credential of the connection", close: () => Promise.resolve() };
   }
   const contextName = options.context ?? env.NATS_CONTEXT;
   const context = contextName === undefined ? {} : await readContext(contextName);
-  const how = await natsOptions(options, context, name);
+  const [how, credential] = await natsOptions(options, context, name);
   const nc = await natsConnect(how);
   const version = nc.info?.version ?? "";
   if (!isGoodEnough(version)) {
@@ -72,10 +77,12 @@ export async function connect(options: ConnectOptions, name: string): Promise<Co
     throw new Error(`nats-server ${version} is refused: ${OLDEST.join(".")} or newer is needed, and not 2.14.0, because earlier ones lose dead letters`);
   }
   const domain = options.domain ?? env.A3S_JS_DOMAIN ?? present(context.jetstream_domain);
-  return { broker: await Broker.of(nc, prefix, domain, how.inboxPrefix), close: () => nc.drain().catch(() => nc.close()) };
+  const broker = await Broker.of(nc, prefix, domain, how.inboxPrefix);
+  return { broker, credential, close: () => nc.drain().catch(() => nc.close()) };
 }
 
-async function natsOptions(options: ConnectOptions, context: ContextFile, name: string): Promise<NodeConnectionOptions> {
+/** What the client library is told, and the credential in it, for messages. */
+async function natsOptions(options: ConnectOptions, context: ContextFile, name: string): Promise<[NodeConnectionOptions, string]> {
   const env = process.env;
   const pick = (given: string | undefined, variable: string, fromContext?: string): string | undefined =>
     given ?? env[variable] ?? present(fromContext);
@@ -88,14 +95,18 @@ async function natsOptions(options: ConnectOptions, context: ContextFile, name: 
   const cert = pick(options.tls?.cert, "NATS_CERT", context.cert);
   const key = pick(options.tls?.key, "NATS_KEY", context.key);
   const creds = pick(options.creds, "NATS_CREDS", context.creds);
-  const nkey = creds === undefined ? await keyFile(pick(options.nkey, "NATS_NKEY", context.nkey)) : undefined;
+  const keyPath = creds === undefined ? pick(options.nkey, "NATS_NKEY", context.nkey) : undefined;
+  const nkey = await keyFile(keyPath);
   const inbox = pick(options.inboxPrefix, "A3S_INBOX_PREFIX", context.inbox_prefix) ?? nkey?.inbox;
   const authenticator = await authenticate(creds, nkey?.seed);
   const tls = {
     ...(ca !== undefined && { caFile: ca }), ...(cert !== undefined && { certFile: cert }),
     ...(key !== undefined && { keyFile: key }), ...(context.tls_first === true && { handshakeFirst: true }),
   };
-  return {
+  const credential = creds !== undefined ? `credentials file ${creds}`
+    : keyPath !== undefined ? `nkey file ${keyPath}`
+    : user !== undefined ? `user ${JSON.stringify(user)}` : token !== undefined ? "a token" : "no credential";
+  return [{
     name,
     timeout: 5_000,
     // A worker outlives any outage; what it must not do meanwhile, its leases tell it.
@@ -111,7 +122,7 @@ async function natsOptions(options: ConnectOptions, context: ContextFile, name: 
     ...(inbox !== undefined && { inboxPrefix: inbox }),
     ...(authenticator && { authenticator }),
     ...(Object.keys(tls).length > 0 && { tls }),
-  };
+  }, credential];
 }
 
 interface UrlSecrets { user?: string; pass?: string; token?: string }

@@ -38,6 +38,14 @@ export class Names {
   get workersBucket(): string { return `${this.prefix}_workers`; }
   get sessionsBucket(): string { return `${this.prefix}_sessions`; }
   get blobsBucket(): string { return `${this.prefix}_blobs`; }
+  get blobsStream(): string { return `OBJ_${this.blobsBucket}`; }
+  /** What is known of the body `name`. */
+  blobInfo(name: string): string { return `$O.${this.blobsBucket}.M.${Buffer.from(name).toString("base64").replaceAll("+", "-").replaceAll("/", "_")}`; }
+  /** The pieces of a body. */
+  blobChunks(id: string): string { return `$O.${this.blobsBucket}.C.${id}`; }
+  /** The stream that holds a bucket. */
+  bucketStream(bucket: string): string { return `KV_${bucket}`; }
+  bucketKey(bucket: string, key: string): string { return `$KV.${bucket}.${key}`; }
   get workerService(): string { return `${this.prefix}-worker`; }
 
   /** The stream of a route's tasks. */
