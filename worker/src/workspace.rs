@@ -168,6 +168,11 @@ impl Workspace {
     /// # Errors
     /// When it is missing, no regular file, or outside.
     pub fn open_file(&self, path: &RelPath) -> Result<File, PathError> {
+        self.open_sized(path).map(|(file, _)| file)
+    }
+
+    /// As [`Workspace::open_file`], with the size that the file has, in bytes.
+    pub(crate) fn open_sized(&self, path: &RelPath) -> Result<(File, u64), PathError> {
         // Without O_NONBLOCK, a named pipe would hold the thread until somebody writes to it.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let mut options = OpenOptions::new();
@@ -175,12 +180,10 @@ impl Workspace {
         let (dir, relative) = self.place(path, &self.readable)?;
         let file = dir.open_with(&relative, &options);
         let file = file.map_err(|e| self.error(path, e))?.into_std();
-        let kind = file
-            .metadata()
-            .map_err(|e| self.error(path, e))?
-            .file_type();
+        let metadata = file.metadata().map_err(|e| self.error(path, e))?;
+        let kind = metadata.file_type();
         if kind.is_file() {
-            return Ok(file);
+            return Ok((file, metadata.len()));
         }
         let kind = if kind.is_dir() {
             "a directory"

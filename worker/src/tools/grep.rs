@@ -5,6 +5,7 @@
 //! binary file that is named, with context, is searched as by `rg --no-mmap`, for a file that
 //! shrinks while it is mapped would kill the worker.
 
+mod ahead;
 mod printer;
 mod search;
 mod sink;

@@ -42,12 +42,12 @@ impl Found {
         self.entry.metadata().map_or(0, |m| m.len())
     }
 
-    /// Opens it inside the workspace.
+    /// Opens it inside the workspace, and tells its size in bytes.
     ///
     /// # Errors
     /// When it has gone, or has become something that leads outside.
-    pub fn open(&self, workspace: &Workspace) -> Result<File, PathError> {
-        workspace.open_file(&workspace.resolve(&self.shown)?)
+    pub fn open(&self, workspace: &Workspace) -> Result<(File, u64), PathError> {
+        workspace.open_sized(&workspace.resolve(&self.shown)?)
     }
 }
 
