@@ -160,6 +160,7 @@ fn raw(input: &Input, context: &ToolContext) -> Verdict {
 fn totals(report: &Report) -> Map<String, Value> {
     let totals = json!({
         "files_searched": report.files_searched,
+        "bytes_searched": report.bytes_searched,
         "files_matched": report.files_matched,
         "matched_lines": report.matched_lines,
         "errors": report.errors,

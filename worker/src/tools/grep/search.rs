@@ -30,6 +30,8 @@ pub(super) enum Broken {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) files_searched: u64,
+    /// The sizes of those files.
+    pub(super) bytes_searched: u64,
     pub(super) files_matched: u64,
     pub(super) matched_lines: u64,
     /// `path: reason` of each file that could not be searched.
@@ -129,6 +131,7 @@ impl<'a, W: Write> Search<'a, W> {
             }
         };
         self.report.files_searched += 1;
+        self.report.bytes_searched += size;
         let before = self.watch.lines;
         let context = self.context;
         let file = (shown, self.ahead.over(file, size, context));
