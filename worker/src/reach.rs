@@ -3,6 +3,7 @@
 //! A part is held by a handle of its own, so that the kernel keeps every operation below it,
 //! whatever happens to symbolic links meanwhile. Choosing the part may race; using it cannot.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 
@@ -66,10 +67,10 @@ impl Reach {
     pub(crate) fn place<'a>(
         &'a self,
         whole: &'a Dir,
-        path: &Path,
-    ) -> io::Result<Option<(&'a Dir, PathBuf)>> {
+        path: &'a Path,
+    ) -> io::Result<Option<(&'a Dir, Cow<'a, Path>)>> {
         let Some(parts) = &self.parts else {
-            return Ok(Some((whole, path.to_owned())));
+            return Ok(Some((whole, Cow::Borrowed(path))));
         };
         let real = match whole.canonicalize(path) {
             // It is to be made. A link on its way that leads out of the part is refused below it.
@@ -78,7 +79,7 @@ impl Reach {
         };
         let found = parts.iter().find_map(|part| {
             let below = real.strip_prefix(&part.path).ok()?;
-            Some((&part.dir, or_dot(below)))
+            Some((&part.dir, Cow::Owned(or_dot(below))))
         });
         Ok(found)
     }

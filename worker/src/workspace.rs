@@ -5,9 +5,11 @@
 //! check and a use leads nowhere either. A symbolic link with an absolute target counts as
 //! leaving, also when the target is inside: a handle has no way to tell.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Component, Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -145,10 +147,14 @@ impl Workspace {
     pub fn resolve(&self, path: impl AsRef<Path>) -> Result<RelPath, PathError> {
         let given = path.as_ref();
         let shown = given.to_string_lossy().into_owned();
-        let relative = given
-            .strip_prefix(&self.root)
-            .or_else(|_| given.strip_prefix(&self.named))
-            .unwrap_or(given);
+        let inside = || {
+            let inside = given.strip_prefix(&self.root);
+            inside.or_else(|_| given.strip_prefix(&self.named)).ok()
+        };
+        let relative = match given.is_absolute() {
+            true => inside().unwrap_or(given),
+            false => given,
+        };
         if !stays_inside(relative) {
             return Err(self.outside(&shown));
         }
@@ -168,6 +174,11 @@ impl Workspace {
     /// # Errors
     /// When it is missing, no regular file, or outside.
     pub fn open_file(&self, path: &RelPath) -> Result<File, PathError> {
+        self.open_sized(path).map(|(file, _)| file)
+    }
+
+    /// As [`Workspace::open_file`], with the size that the file has, in bytes.
+    pub(crate) fn open_sized(&self, path: &RelPath) -> Result<(File, u64), PathError> {
         // Without O_NONBLOCK, a named pipe would hold the thread until somebody writes to it.
         let nonblocking = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
         let mut options = OpenOptions::new();
@@ -175,12 +186,10 @@ impl Workspace {
         let (dir, relative) = self.place(path, &self.readable)?;
         let file = dir.open_with(&relative, &options);
         let file = file.map_err(|e| self.error(path, e))?.into_std();
-        let kind = file
-            .metadata()
-            .map_err(|e| self.error(path, e))?
-            .file_type();
+        let metadata = file.metadata().map_err(|e| self.error(path, e))?;
+        let kind = metadata.file_type();
         if kind.is_file() {
-            return Ok(file);
+            return Ok((file, metadata.len()));
         }
         let kind = if kind.is_dir() {
             "a directory"
@@ -242,9 +251,9 @@ impl Workspace {
     /// Where an operation within `reach` begins.
     fn place<'a>(
         &'a self,
-        path: &RelPath,
+        path: &'a RelPath,
         reach: &'a Reach,
-    ) -> Result<(&'a Dir, PathBuf), PathError> {
+    ) -> Result<(&'a Dir, Cow<'a, Path>), PathError> {
         let place = reach.place(&self.dir, &path.relative);
         let place = place.map_err(|e| self.error(path, e))?;
         place.ok_or_else(|| refused(path, reach))
@@ -307,6 +316,15 @@ fn fill(dir: &Dir, file: &Path, content: &[u8], like: Option<&Metadata>) -> io::
 
 /// Whether no prefix of `path` is above its start.
 fn stays_inside(path: &Path) -> bool {
+    // Most paths need no closer look: a search asks this for each of its files.
+    let climbs = path
+        .as_os_str()
+        .as_bytes()
+        .windows(2)
+        .any(|two| two == b"..");
+    if path.is_relative() && !climbs {
+        return true;
+    }
     let mut depth = 0_i32;
     path.components().all(|component| {
         match component {

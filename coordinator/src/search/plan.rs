@@ -12,8 +12,12 @@ const FILE_COST: u64 = 16 * 1024;
 /// Below this a task is not worth its round trip.
 const MIN_COST: u64 = 512 * 1024;
 
-/// Above this a task makes its neighbours wait, and its output may pass a worker's limit.
-const MAX_COST: u64 = 16 * 1024 * 1024;
+/// Above this a task makes its neighbours wait. Below it, few large tasks: each costs a round trip
+/// and a millisecond of the broker.
+const MAX_COST: u64 = 32 * 1024 * 1024;
+
+/// With more bytes to search, a task's output may pass a worker's limit.
+const MAX_BYTES: u64 = 16 * 1024 * 1024;
 
 /// How many bytes of paths fit into a task that still travels inside its message.
 const MAX_PATH_BYTES: usize = 128 * 1024;
@@ -29,7 +33,7 @@ const FIRST_SHARE: u64 = 8;
 pub(crate) struct Chunk {
     /// In path order.
     pub(crate) files: Vec<File>,
-    /// The sum of their sizes, in bytes.
+    /// The sum of their sizes, in bytes; an estimate.
     pub(crate) bytes: u64,
 }
 
@@ -86,6 +90,7 @@ impl Planner {
         };
         !self.open.files.is_empty()
             && (self.cost.saturating_add(cost(file) / 2) > target
+                || self.open.bytes.saturating_add(file.size / 2) > MAX_BYTES
                 || self.path_bytes + file.path.len() > MAX_PATH_BYTES)
     }
 }
@@ -179,6 +184,13 @@ mod tests {
     fn one_huge_file_does_not_drag_others_along() {
         let chunks = plan(&files(&[10, 900_000_000, 10]), 4);
         assert_eq!(chunks.len(), 3);
+    }
+
+    #[test]
+    fn a_task_has_no_more_bytes_than_its_output_may_have() {
+        let chunks = plan(&files(&[1024 * 1024; 500]), 1);
+        assert!(chunks.iter().all(|chunk| chunk.bytes <= MAX_BYTES));
+        assert!(chunks.iter().any(|chunk| chunk.bytes == MAX_BYTES));
     }
 
     #[test]

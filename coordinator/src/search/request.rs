@@ -131,6 +131,8 @@ pub(crate) struct Found {
     pub(crate) errors: Vec<String>,
     /// How many files were looked at.
     pub(crate) files_searched: u64,
+    /// How many bytes they have; a worker of an earlier version does not tell.
+    pub(crate) bytes_searched: Option<u64>,
     /// How many files had a match.
     pub(crate) files_matched: u64,
     /// How many lines matched.

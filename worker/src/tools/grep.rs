@@ -5,6 +5,7 @@
 //! binary file that is named, with context, is searched as by `rg --no-mmap`, for a file that
 //! shrinks while it is mapped would kill the worker.
 
+mod ahead;
 mod printer;
 mod search;
 mod sink;
@@ -159,6 +160,7 @@ fn raw(input: &Input, context: &ToolContext) -> Verdict {
 fn totals(report: &Report) -> Map<String, Value> {
     let totals = json!({
         "files_searched": report.files_searched,
+        "bytes_searched": report.bytes_searched,
         "files_matched": report.files_matched,
         "matched_lines": report.matched_lines,
         "errors": report.errors,

@@ -69,16 +69,19 @@ impl Harness {
             timeout_ms,
             deadline_ms: clock::now_ms() + timeout_ms,
         };
-        let context = ToolContext::new(
+        tool.run(&task, &self.context(task.deadline_ms)).await
+    }
+
+    pub(super) fn context(&self, deadline_ms: u64) -> ToolContext {
+        ToolContext::new(
             self.workspace.clone(),
-            task.deadline_ms,
+            deadline_ms,
             self.stop.clone(),
             self.output.clone().map(|sender| -> ShowOutput {
                 Arc::new(move |chunk| drop(sender.try_send(chunk)))
             }),
         )
-        .confined_by(Arc::clone(&self.sandbox));
-        tool.run(&task, &context).await
+        .confined_by(Arc::clone(&self.sandbox))
     }
 
     pub(super) async fn done(&self, tool: &impl Tool, payload: Value) -> ToolResult {

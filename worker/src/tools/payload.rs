@@ -1,5 +1,7 @@
 //! Reads a task's payload into what a tool takes, and says what is wrong with it.
 
+use std::borrow::Cow;
+
 use a3s_shared::protocol::{ErrorKind, ExternalTask};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -15,15 +17,17 @@ use crate::workspace::PathError;
 /// # Errors
 /// A verdict that names what is missing or wrong, and `fields`, all that the tool takes.
 pub(super) fn parse<T: DeserializeOwned>(task: &ExternalTask, fields: &str) -> Result<T, Verdict> {
-    let payload = match task.payload.clone() {
-        Value::Null => json!({}),
-        Value::Object(mut given) => {
+    // Read where it is: a search names hundreds of files in it.
+    let payload = match &task.payload {
+        Value::Null => Cow::Owned(json!({})),
+        Value::Object(given) if given.values().any(Value::is_null) => {
+            let mut given = given.clone();
             given.retain(|_, value| !value.is_null());
-            Value::Object(given)
+            Cow::Owned(Value::Object(given))
         }
-        other => other,
+        given => Cow::Borrowed(given),
     };
-    serde_json::from_value(payload).map_err(|e| {
+    T::deserialize(payload.as_ref()).map_err(|e| {
         let tool = &task.command_type;
         Verdict::invalid_input(format!("{tool}: {e}; the payload takes {fields}"))
     })

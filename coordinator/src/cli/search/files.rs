@@ -154,7 +154,11 @@ fn walk_here(
     here: &Path,
     plan: &Plan,
 ) -> Result<impl Iterator<Item = Result<File, String>> + use<>, Failure> {
-    tree::walk(directory, here, &plan.filter).map_err(|e| Failure::usage(e.to_string()))
+    // As ripgrep walks: from here, by the shorter paths, for the system looks each of them up.
+    let near = directory.strip_prefix(here).ok();
+    let near = near.map(|below| Path::new(".").join(below));
+    let root = near.unwrap_or(directory);
+    tree::walk(root, here, &plan.filter).map_err(|e| Failure::usage(e.to_string()))
 }
 
 async fn list_there(

@@ -192,7 +192,8 @@ impl<'a> Printer<'a> {
         let chunk = &part.chunk;
         if let Ok(found) = &part.found {
             let (worker, milliseconds) = (&part.worker, part.milliseconds);
-            self.stats.add(found, chunk.bytes, worker, milliseconds);
+            let bytes = found.bytes_searched.unwrap_or(chunk.bytes);
+            self.stats.add(found, bytes, worker, milliseconds);
         }
         match part.found.and_then(|found| self.take(found)) {
             Ok(output) if self.plan.json => self.print_json(chunk, &output).await?,

@@ -1,7 +1,7 @@
 //! The search itself: one pattern over many files, one after the other.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
 use grep_regex::{RegexMatcher, RegexMatcherBuilder};
@@ -9,6 +9,7 @@ use grep_searcher::{BinaryDetection, Searcher, SearcherBuilder};
 use serde_json::{Value, json};
 
 use super::super::walk::Found;
+use super::ahead::Ahead;
 use super::printer::Printer;
 use super::sink::Watch;
 use super::{Input, Mode};
@@ -29,6 +30,8 @@ pub(super) enum Broken {
 #[derive(Debug, Default)]
 pub(super) struct Report {
     pub(super) files_searched: u64,
+    /// The sizes of those files.
+    pub(super) bytes_searched: u64,
     pub(super) files_matched: u64,
     pub(super) matched_lines: u64,
     /// `path: reason` of each file that could not be searched.
@@ -49,6 +52,7 @@ pub(super) struct Search<'a, W: Write> {
     searcher: Searcher,
     printer: Printer<W>,
     watch: Watch,
+    ahead: Ahead,
     report: Report,
 }
 
@@ -72,6 +76,7 @@ impl<'a, W: Write> Search<'a, W> {
             searcher: searcher(input, named),
             printer: Printer::new(input, output, !named),
             watch: Watch::new(content && !input.raw, input.limit.filter(|_| content)),
+            ahead: Ahead::default(),
             report: Report::default(),
         })
     }
@@ -98,7 +103,7 @@ impl<'a, W: Write> Search<'a, W> {
         let workspace = self.context.workspace();
         for path in paths {
             let file = workspace.resolve(path);
-            let file = file.and_then(|path| workspace.open_file(&path));
+            let file = file.and_then(|path| workspace.open_sized(&path));
             self.file(Path::new(path), file)?;
             if self.is_full() {
                 break;
@@ -116,19 +121,20 @@ impl<'a, W: Write> Search<'a, W> {
     }
 
     /// Searches one file; one that cannot be read is an error in the report.
-    fn file(&mut self, shown: &Path, file: Result<File, PathError>) -> Result<(), Broken> {
+    fn file(&mut self, shown: &Path, file: Result<(File, u64), PathError>) -> Result<(), Broken> {
         self.go_on()?;
-        let file = match file {
-            Ok(file) => file,
+        let (file, size) = match file {
+            Ok(opened) => opened,
             Err(e) => {
                 self.report.errors.push(e.to_string());
                 return Ok(());
             }
         };
         self.report.files_searched += 1;
+        self.report.bytes_searched += size;
         let before = self.watch.lines;
         let context = self.context;
-        let file = (shown, Stoppable { file, context });
+        let file = (shown, self.ahead.over(file, size, context));
         let (searcher, matcher) = (&mut self.searcher, &self.matcher);
         match self.printer.file(searcher, matcher, file, &mut self.watch) {
             Ok(true) => self.note(shown, self.watch.lines - before),
@@ -204,19 +210,4 @@ fn searcher(input: &Input, named: bool) -> Searcher {
         .after_context(after)
         .binary_detection(binary)
         .build()
-}
-
-/// A file that ends in an error once the task must stop, so that one huge file can be left too.
-struct Stoppable<'a> {
-    file: File,
-    context: &'a ToolContext,
-}
-
-impl Read for Stoppable<'_> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.context.is_stopped() {
-            return Err(io::Error::other("stopped"));
-        }
-        self.file.read(buffer)
-    }
 }
