@@ -205,8 +205,8 @@ impl Table<'_> {
                 format!("$SRV.*.{service}"),
                 format!("$SRV.*.{service}.*"),
                 names.worker_endpoint("*"),
-                // The markers that it may read and follow, heard as they are written: so the
-                // workers in Python and Node do it.
+                // The markers that it may read and follow, heard as they are written: the way of
+                // the worker in Node.
                 names.cancel(session, "*"),
             ],
             responds: true,
