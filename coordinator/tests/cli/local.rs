@@ -11,7 +11,8 @@ use crate::stage::{SOON, finish, gone};
 fn coordinator(state: &Path, arguments: &[&str]) -> ProcessBuilder {
     binary("a3s-worker");
     Process::of("a3s-coordinator")
-        .env("A3S_STATE_DIR", state.join("state"))
+        // Hidden, so that no search meets the files of the server's store, which come and go.
+        .env("A3S_STATE_DIR", state.join(".state"))
         .current_dir(state)
         .arg("--embedded")
         .args(arguments)
@@ -39,7 +40,7 @@ async fn one_command_brings_server_and_workers_and_takes_them_away() {
     let search = coordinator(state.path(), &["--local-workers", "2", "search", "needle"]);
     let done = finish(search.start()).await;
     assert_eq!(done.stdout, "a.txt:1:needle\n", "{}", done.stderr);
-    assert_eq!(done.status, 0);
+    assert_eq!(done.status, 0, "{}", done.stderr);
     let done = finish(coordinator(state.path(), &["env"]).start()).await;
     assert_eq!(done.status, 3, "no server is left to join: {done:?}");
 }
