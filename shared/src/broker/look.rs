@@ -14,6 +14,10 @@ use crate::runtime::Denied;
 /// The broker's codes for a stream and for a consumer that do not exist.
 const NOT_FOUND: [u64; 2] = [10059, 10014];
 
+/// How often it is asked when nothing is heard: an answer is lost when a server on its way goes, or has
+/// just come.
+const TRIES: u32 = 2;
+
 /// What there is to see.
 #[derive(Debug)]
 pub enum Seen<T> {
@@ -42,7 +46,7 @@ impl Broker {
     /// What the broker says of a stream.
     ///
     /// # Errors
-    /// When it does not answer, or with nonsense.
+    /// When it does not answer, twice for five seconds, or with nonsense.
     pub async fn stream_info(&self, stream: &str) -> Result<Seen<stream::Info>, BrokerError> {
         self.look(&format!("STREAM.INFO.{stream}")).await
     }
@@ -78,14 +82,17 @@ impl Broker {
         call: &str,
         subject: &str,
     ) -> Result<Seen<T>, BrokerError> {
-        let answer = self
-            .requests
-            .ask(subject.to_owned(), HeaderMap::new(), Bytes::new());
-        let body = match answer.await {
-            Ok(answer) => answer.payload,
-            Err(Unanswered::NoResponders) => return Ok(Seen::Missing),
-            Err(Unanswered::Denied(denied)) => return Ok(Seen::Hidden(denied)),
-            Err(error) => return Err(BrokerError::unanswered(call, error)),
+        let mut tries = 0;
+        let body = loop {
+            tries += 1;
+            let (headers, body) = (HeaderMap::new(), Bytes::new());
+            match self.requests.ask(subject.to_owned(), headers, body).await {
+                Ok(answer) => break answer.payload,
+                Err(Unanswered::NoResponders) => return Ok(Seen::Missing),
+                Err(Unanswered::Denied(denied)) => return Ok(Seen::Hidden(denied)),
+                Err(Unanswered::Unknown(_)) if tries < TRIES => {}
+                Err(error) => return Err(BrokerError::unanswered(call, error)),
+            }
         };
         let unreadable = |error| BrokerError::unreadable(call, error);
         match serde_json::from_slice::<Head>(&body)

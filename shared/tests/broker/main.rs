@@ -2,6 +2,7 @@
 
 mod ensure;
 mod fleet;
+mod look;
 mod records;
 mod replays;
 mod results;
