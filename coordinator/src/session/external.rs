@@ -12,7 +12,7 @@ use std::time::Duration;
 use a3s_shared::broker::{Accepted, Answer as StoredAnswer, BrokerError, Stored, SubmitError};
 use a3s_shared::protocol::{ErrorKind, TaskResult};
 use futures::StreamExt;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::core::{Core, End};
@@ -88,16 +88,18 @@ impl Trip<'_> {
 
     /// Publishes the task. An end, if there is one without waiting any longer.
     async fn publish(&mut self) -> Option<End> {
-        let (broker, job) = (&self.core.hub.broker, &*self.job);
+        let (broker, job) = (&self.core.hub.broker, &mut *self.job);
         let mut task = match broker.prepare(&job.task, &self.core.route, &job.options) {
             Ok(task) => task,
             Err(refused) => return Some(over(Err(TaskError::Refused(refused)))),
         };
+        // It is in the message now, and nobody here reads it again.
+        job.task.payload = Value::Null;
         if broker.signatures().key.is_some() {
             Box::pin(broker.sign(&mut task)).await;
             self.signature = task.signature().map(str::to_owned);
         }
-        let publish = broker.send(task);
+        let publish = broker.send(&mut task);
         tokio::pin!(publish);
         loop {
             tokio::select! {

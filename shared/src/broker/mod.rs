@@ -7,7 +7,8 @@
 //! * `requests`: questions and answers over one subscription; `publish`, `lookup`: confirmed writes
 //!   and direct reads on them, the primitives of the rest.
 //! * `tasks`, `results`, `records`, `cancels`, `dead_letters`, `blobs`, `events`, `sessions`,
-//!   `limits`, `backlog`, `fleet`, `stored_task`, `workspaces`: one noun of the protocol each.
+//!   `limits`, `backlog`, `fleet`, `stored_task`, `delivered`, `workspaces`: one noun of the protocol
+//!   each.
 //! * `signatures`: signing what is published; `answers`: which results are believed.
 //! * `interest`: which events anybody hears; `replay`: a dead letter becomes a task again.
 
@@ -16,6 +17,7 @@ mod backlog;
 mod blobs;
 mod cancels;
 mod dead_letters;
+mod delivered;
 mod ensure;
 mod error;
 mod events;
@@ -44,12 +46,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, Context, kv};
-use async_nats::{Client, HeaderMap};
+use async_nats::{Client, HeaderMap, Subject};
 
 pub use answers::Answer;
 pub use backlog::Backlog;
 pub use blobs::BLOB_THRESHOLD;
 pub use cancels::{CancelFeed, Cancelled};
+pub use delivered::Delivered;
 pub use ensure::{Comparison, Drift};
 pub use error::BrokerError;
 pub use events::EventFeed;
@@ -61,7 +64,7 @@ pub use names::{Names, TaskAddress, TaskStream};
 pub use policy::PoolPolicy;
 pub use publish::{Outgoing, PubAck, PublishError, Stored};
 pub use replay::{Replayed, Replays};
-pub use results::ResultFeed;
+pub use results::{PreparedResult, ResultFeed};
 pub use sessions::RecordFeed;
 pub use settings::Settings;
 pub use signatures::Signatures;
@@ -71,12 +74,16 @@ pub use workspaces::{Inventory, StoredTree, TreeKind};
 
 use bytes::Bytes;
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use crate::protocol::InvalidToken;
 use crate::runtime::denials::{Act, Denials};
 
 /// How long one request to the broker may take before it counts as unanswered.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What removes a delivered task.
+const ACK: Bytes = Bytes::from_static(b"+ACK");
 
 /// Subjects with this in them, wherever.
 fn mentions(part: String) -> impl Fn(&str) -> bool + Send + Sync + 'static {
@@ -217,8 +224,26 @@ impl Broker {
 
     /// Tells the broker what became of a delivery: `payload` (`+ACK`, `-NAK`, `+WPI`) to the
     /// delivery's reply subject. `true` when the broker has confirmed that it heard.
-    pub async fn acknowledge(&self, reply: &str, payload: Bytes) -> bool {
+    pub async fn acknowledge(&self, reply: &Subject, payload: Bytes) -> bool {
+        let reply = reply.clone();
         let answer = self.requests.ask(reply, HeaderMap::new(), payload).await;
         answer.is_ok()
+    }
+
+    /// Acknowledges deliveries of one consumer. `true` when the broker has confirmed that it heard
+    /// all of them: it handles what one connection tells a consumer in that order, so its word on
+    /// the last one holds for those before.
+    pub async fn acknowledge_all(&self, replies: &[Subject]) -> bool {
+        let Some((last, others)) = replies.split_last() else {
+            return true;
+        };
+        let told = async {
+            for reply in others {
+                self.client.publish(reply.clone(), ACK).await?;
+            }
+            Ok::<_, async_nats::PublishError>(())
+        };
+        let told = timeout(REQUEST_TIMEOUT, told).await;
+        matches!(told, Ok(Ok(()))) && self.acknowledge(last, ACK).await
     }
 }

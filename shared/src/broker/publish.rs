@@ -13,7 +13,7 @@ use super::{Broker, BrokerError, REQUEST_TIMEOUT};
 use crate::runtime::Denied;
 
 /// The publish counts only if its subject's last message has this sequence; 0: has none.
-const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
+pub(super) const EXPECTED_LAST: &str = "Nats-Expected-Last-Subject-Sequence";
 
 /// ... where that is the last message of this subject instead.
 const OF_SUBJECT: &str = "Nats-Expected-Last-Subject-Sequence-Subject";

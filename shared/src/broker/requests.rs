@@ -5,7 +5,7 @@
 //! ends what nobody answered (`docs/performance.md` has what that is worth).
 
 use std::collections::VecDeque;
-use std::pin::pin;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -127,20 +127,19 @@ impl Inner {
         body: Bytes,
     ) -> Result<(), Unanswered> {
         let client = &self.client;
-        let mut publish = pin!(async {
-            if headers.is_empty() {
-                client.publish_with_reply(subject, reply, body).await
-            } else {
-                let publish = client.publish_with_reply_and_headers(subject, reply, headers, body);
-                publish.await
-            }
-        });
+        // Boxed: it is large, and nearly always gone at once, while the request waits for its answer.
+        let mut publish: Pin<Box<dyn Future<Output = _> + Send>> = if headers.is_empty() {
+            Box::pin(client.publish_with_reply(subject, reply, body))
+        } else {
+            Box::pin(client.publish_with_reply_and_headers(subject, reply, headers, body))
+        };
         // The client nearly always takes it at once, and then it needs no timer.
         let sent = match publish.as_mut().now_or_never() {
             Some(sent) => sent,
-            None => timeout(REQUEST_TIMEOUT, publish)
-                .await
-                .map_err(|_| blocked())?,
+            None => {
+                let taken = Box::pin(timeout(REQUEST_TIMEOUT, publish));
+                taken.await.map_err(|_| blocked())?
+            }
         };
         sent.map_err(|error| match error.kind() {
             PublishErrorKind::MaxPayloadExceeded => Unanswered::TooLarge,
@@ -249,6 +248,16 @@ async fn listen(
     Ok(AbortOnDropHandle::new(task))
 }
 
+/// Gives an answer to who waits for it.
+fn give(message: Message, prefix: usize, waiting: &Mutex<Waiting>) {
+    let number = message.subject.get(prefix..).and_then(|n| n.parse().ok());
+    let found = number.and_then(|n: u64| waiting.lock().answers.remove(&n));
+    if let Some(question) = found {
+        // Who asked may have stopped waiting.
+        let _ = question.answer.send(Ok(message));
+    }
+}
+
 /// Gives answers to who waits for them, and up on those who wait too long.
 async fn deliver(mut subscriber: Subscriber, prefix: usize, waiting: Arc<Mutex<Waiting>>) {
     let mut clock = interval(LOOK_EVERY);
@@ -257,11 +266,10 @@ async fn deliver(mut subscriber: Subscriber, prefix: usize, waiting: Arc<Mutex<W
         tokio::select! {
             message = subscriber.next() => {
                 let Some(message) = message else { break };
-                let number = message.subject.get(prefix..).and_then(|n| n.parse().ok());
-                let found = number.and_then(|n: u64| waiting.lock().answers.remove(&n));
-                if let Some(question) = found {
-                    // Who asked may have stopped waiting.
-                    let _ = question.answer.send(Ok(message));
+                give(message, prefix, &waiting);
+                // And those that have come with it.
+                while let Some(Some(message)) = subscriber.next().now_or_never() {
+                    give(message, prefix, &waiting);
                 }
             }
             _ = clock.tick() => {

@@ -7,9 +7,17 @@ use bytes::Bytes;
 use futures::StreamExt;
 
 use super::publish::{Outgoing, PublishError, Stored};
-use super::{Answer, BLOB_THRESHOLD, Broker, BrokerError, header_pairs};
+use super::{Answer, BLOB_THRESHOLD, Broker, BrokerError, header_pairs, templates};
 use crate::protocol::signature::BodyDigest;
 use crate::protocol::{Encoding, TaskResult, headers};
+
+/// A result that is written, and not stored yet.
+#[derive(Debug)]
+pub struct PreparedResult {
+    outgoing: Outgoing,
+    /// Whether it was published, and may be there.
+    tried: bool,
+}
 
 /// How often a result without an answer is published again before the caller hears of it.
 const TRIES: u32 = 3;
@@ -74,15 +82,41 @@ impl Broker {
         encoding: Encoding,
         answers: Option<&str>,
     ) -> Result<Stored, BrokerError> {
+        let body = encoding.encode(result);
+        let prepared = self.prepare_result(result, encoding, body, answers);
+        let mut prepared = prepared.await?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            match self.store_result(&mut prepared, result).await {
+                Err(PublishError::Unknown { .. }) if tries < TRIES => {}
+                stored => return Ok(stored?),
+            }
+        }
+    }
+
+    /// Makes a message of a result and its body in `encoding`, so that [`Broker::store_result`] can
+    /// store it. A body over [`BLOB_THRESHOLD`] is stored here, which takes a while.
+    ///
+    /// # Errors
+    /// When a large body could not be stored.
+    pub async fn prepare_result(
+        &self,
+        result: &TaskResult,
+        encoding: Encoding,
+        mut body: Vec<u8>,
+        answers: Option<&str>,
+    ) -> Result<PreparedResult, BrokerError> {
         let subject = self.names().result(&result.session_id, &result.task_id);
-        let mut body = encoding.encode(result);
-        let mut headers = vec![(headers::CONTENT_TYPE, encoding.content_type().to_owned())];
+        let mut headers = Vec::new();
+        let mut blob = None;
         if body.len() > BLOB_THRESHOLD {
             let (body, owner) = (mem::take(&mut body), format!("{}-result", result.task_id));
             let name = Box::pin(self.put_blob(body, &owner)).await?;
-            headers.push((headers::BLOB, name));
+            headers.push((headers::BLOB, name.clone()));
+            blob = Some(name);
         }
-        let digest = || match headers.get(1).and_then(|(_, n)| BodyDigest::of_blob(n)) {
+        let digest = || match blob.as_deref().and_then(BodyDigest::of_blob) {
             Some(digest) => digest,
             None => BodyDigest::of(&body),
         };
@@ -92,24 +126,38 @@ impl Broker {
             headers.extend(pair);
             headers.extend(answers.map(|text| (headers::ANSWERS, text.to_owned())));
         }
-        let outgoing = Outgoing {
-            subject,
-            headers,
-            body: body.into(),
-            expected_last: Some(0),
-            ..Outgoing::default()
-        };
-        let mut tries = 0;
-        loop {
-            tries += 1;
-            match self.publish_first(&outgoing).await {
-                Ok(Stored::AlreadyThere) if tries > 1 => {
-                    return Box::pin(self.is_ours(result)).await;
-                }
-                Ok(stored) => return Ok(stored),
-                Err(PublishError::Unknown { .. }) if tries < TRIES => {}
-                Err(error) => return Err(error.into()),
+        Ok(PreparedResult {
+            outgoing: Outgoing {
+                subject,
+                common: templates::of_results(encoding),
+                headers,
+                body: body.into(),
+                ..Outgoing::default()
+            },
+            tried: false,
+        })
+    }
+
+    /// Publishes a result once. The first one wins at the broker; our own result, stored by a try
+    /// whose answer was lost, counts as first.
+    ///
+    /// # Errors
+    /// [`PublishError`]: after `Unknown` it may be stored or not, and calling it again finds out.
+    pub async fn store_result(
+        &self,
+        prepared: &mut PreparedResult,
+        result: &TaskResult,
+    ) -> Result<Stored, PublishError> {
+        let tried = mem::replace(&mut prepared.tried, true);
+        match self.publish_first(&prepared.outgoing).await {
+            Ok(Stored::AlreadyThere) if tried => {
+                let ours = Box::pin(self.is_ours(result)).await;
+                ours.map_err(|error| PublishError::Unknown {
+                    subject: prepared.outgoing.subject.clone(),
+                    reason: error.to_string(),
+                })
             }
+            stored => stored,
         }
     }
 

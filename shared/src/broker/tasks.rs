@@ -55,6 +55,8 @@ pub struct PreparedTask {
     /// What is needed to sign it, until it is signed.
     unsigned: Option<Unsigned>,
     signature: Option<String>,
+    /// The object that holds its body, once that was too large for the message.
+    blob: Option<String>,
 }
 
 impl PreparedTask {
@@ -104,7 +106,8 @@ impl Broker {
         route: &Route,
         options: &TaskOptions,
     ) -> Result<Accepted, SubmitError> {
-        self.send(self.prepare(task, route, options)?).await
+        let mut prepared = self.prepare(task, route, options)?;
+        self.send(&mut prepared).await
     }
 
     /// Writes a task, so that [`Broker::send`] can publish it.
@@ -131,7 +134,7 @@ impl Broker {
             workspace: options.workspace.as_ref().map(ToString::to_string),
             // A signature is over all headers, so there they are written out.
             ..match signed {
-                true => templates::headers(common),
+                true => templates::of_tasks(common),
                 false => TaskHeaders::default(),
             }
         };
@@ -153,6 +156,7 @@ impl Broker {
                 command_type: task.command_type.clone(),
             }),
             signature: None,
+            blob: None,
         })
     }
 
@@ -179,50 +183,42 @@ impl Broker {
     ///
     /// # Errors
     /// As [`Broker::submit`].
-    pub async fn send(&self, mut task: PreparedTask) -> Result<Accepted, SubmitError> {
+    pub async fn send(&self, task: &mut PreparedTask) -> Result<Accepted, SubmitError> {
         if task.unsigned.is_some() {
-            Box::pin(self.sign(&mut task)).await;
+            Box::pin(self.sign(task)).await;
         }
-        let PreparedTask {
-            task_id,
-            deadline_ms,
-            mut outgoing,
-            ..
-        } = task;
-        let mut blob = None;
-        if outgoing.body.len() > BLOB_THRESHOLD {
-            let body = std::mem::take(&mut outgoing.body);
-            match Box::pin(self.put_in_time(body, &task_id, deadline_ms)).await {
-                Ok(name) => blob = Some(name),
-                Err(source) => return Err(SubmitError::Refused { task_id, source }),
-            }
-            outgoing
-                .headers
-                .extend(blob.clone().map(|name| (headers::BLOB, name)));
+        let refused = |task: &PreparedTask, source| SubmitError::Refused {
+            task_id: task.task_id.clone(),
+            source,
+        };
+        if task.outgoing.body.len() > BLOB_THRESHOLD {
+            let body = std::mem::take(&mut task.outgoing.body);
+            let stored = Box::pin(self.put_in_time(body, &task.task_id, task.deadline_ms)).await;
+            let name = stored.map_err(|source| refused(task, source))?;
+            task.outgoing.headers.push((headers::BLOB, name.clone()));
+            task.blob = Some(name);
         }
         loop {
-            match self.publish(&outgoing).await {
+            match self.publish(&task.outgoing).await {
                 Ok(ack) => {
                     return Ok(Accepted {
                         stream: ack.stream,
                         sequence: ack.sequence,
                         duplicate: ack.duplicate,
-                        blob,
+                        blob: task.blob.take(),
                     });
                 }
                 // While a server restarts, its streams are away for a moment.
                 Err(PublishError::Unknown { .. } | PublishError::NoStream(_))
-                    if clock::now_ms() < deadline_ms =>
+                    if clock::now_ms() < task.deadline_ms =>
                 {
                     sleep(REPEAT_AFTER).await;
                 }
                 Err(PublishError::Unknown { .. }) => {
+                    let task_id = task.task_id.clone();
                     return Err(SubmitError::Unconfirmed { task_id });
                 }
-                Err(error) => {
-                    let source = error.into();
-                    return Err(SubmitError::Refused { task_id, source });
-                }
+                Err(error) => return Err(refused(task, error.into())),
             }
         }
     }

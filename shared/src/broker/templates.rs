@@ -1,12 +1,13 @@
-//! The headers that many tasks have in common, made once: to put a header into a map costs more than
+//! The headers that many tasks, or results, have in common, made once: to put a header into a map costs more than
 //! to copy one that is there.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use async_nats::{HeaderMap, HeaderName};
 use parking_lot::Mutex;
 
-use crate::protocol::{Effect, Encoding, RetryPolicy, TaskHeaders};
+use super::publish::EXPECTED_LAST;
+use crate::protocol::{Effect, Encoding, RetryPolicy, TaskHeaders, headers};
 
 /// How many are kept. A session has one for each way in which its tasks are submitted.
 const KEPT: usize = 16;
@@ -19,13 +20,13 @@ type Common = (Effect, RetryPolicy, Encoding);
 pub(super) struct Templates(Arc<Mutex<Vec<(Common, HeaderMap)>>>);
 
 impl Templates {
-    /// The headers of which [`headers`] tells.
+    /// The headers of which [`of_tasks`] tells.
     pub(super) fn of(&self, common: Common) -> HeaderMap {
         let mut kept = self.0.lock();
         if let Some((_, map)) = kept.iter().find(|(known, _)| *known == common) {
             return map.clone();
         }
-        let map: HeaderMap = headers(common)
+        let map: HeaderMap = of_tasks(common)
             .into_pairs()
             .into_iter()
             .map(|(name, value)| (HeaderName::from_static(name), value.as_str().into()))
@@ -38,8 +39,26 @@ impl Templates {
     }
 }
 
+/// The headers that results in this encoding have: how they are written, and that the first one wins.
+pub(super) fn of_results(encoding: Encoding) -> HeaderMap {
+    static MESSAGE_PACK: LazyLock<HeaderMap> = LazyLock::new(|| first(Encoding::MessagePack));
+    static JSON: LazyLock<HeaderMap> = LazyLock::new(|| first(Encoding::Json));
+    match encoding {
+        Encoding::MessagePack => MESSAGE_PACK.clone(),
+        Encoding::Json => JSON.clone(),
+    }
+}
+
+fn first(encoding: Encoding) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    let content_type = HeaderName::from_static(headers::CONTENT_TYPE);
+    map.insert(content_type, encoding.content_type());
+    map.insert(HeaderName::from_static(EXPECTED_LAST), "0");
+    map
+}
+
 /// What the headers of a task with these options say, without what is its own.
-pub(super) fn headers((effect, retry, encoding): Common) -> TaskHeaders {
+pub(super) fn of_tasks((effect, retry, encoding): Common) -> TaskHeaders {
     TaskHeaders {
         retry: Some(retry),
         effect: Some(effect),

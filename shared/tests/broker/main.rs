@@ -1,5 +1,6 @@
 //! What the broker layer promises, shown on a real nats-server.
 
+mod acks;
 mod ensure;
 mod fleet;
 mod look;
