@@ -23,19 +23,6 @@ pub(crate) struct Subject {
 }
 
 impl Subject {
-    pub(crate) fn of(task: &ExternalTask, worker_id: &str) -> Self {
-        Self {
-            task_id: task.task_id.clone(),
-            session_id: task.session_id.clone(),
-            lane: task.lane,
-            command_type: task.command_type.clone(),
-            worker_id: worker_id.to_owned(),
-            attempt: 0,
-            started_at_ms: 0,
-            duration_ms: 0,
-        }
-    }
-
     /// The task's result.
     pub(crate) fn result(self, tool: ToolResult) -> TaskResult {
         TaskResult {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use a3s_shared::broker::{Broker, StoredTask, header_pairs};
+use a3s_shared::broker::{Broker, Delivered, StoredTask, header_pairs};
 use a3s_shared::protocol::TaskHeaders;
 use async_nats::{Message, Subject};
 use bytes::Bytes;
@@ -17,7 +17,8 @@ pub(crate) struct Delivery {
     /// How often the broker has delivered it, this time included.
     pub(crate) delivered: u64,
     pub(crate) received: Instant,
-    reply: Subject,
+    /// Where the broker hears of it.
+    pub(crate) reply: Subject,
 }
 
 /// What the broker is told of a delivery.
@@ -32,7 +33,8 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    fn text(self) -> Bytes {
+    /// In the broker's words.
+    pub(crate) fn text(self) -> Bytes {
         match self {
             Self::Done => Bytes::from_static(b"+ACK"),
             Self::Working => Bytes::from_static(b"+WPI"),
@@ -45,47 +47,40 @@ impl Answer {
 impl Delivery {
     /// Reads what the broker says of a message. `None` when it is no delivery of a task. Boxed: it
     /// is handed on many times.
-    pub(crate) fn read(broker: &Broker, message: Message) -> Option<Box<Self>> {
+    pub(crate) fn read(broker: &Broker, message: Message, received: Instant) -> Option<Box<Self>> {
         let address = broker.names().parse_task(&message.subject)?;
-        let reply = message.reply.clone()?;
-        let subject = message.subject.to_string();
-        let context = broker.jetstream().clone();
-        let message = async_nats::jetstream::Message { message, context };
-        let info = message.info().ok()?;
-        let published = info.published.unix_timestamp_nanos() / 1_000_000;
-        let (stream, sequence) = (info.stream.to_owned(), info.stream_sequence);
-        let delivered = u64::try_from(info.delivered).unwrap_or(1).max(1);
-        let message = message.message;
+        let reply = message.reply?;
+        let told = Delivered::read(&reply)?;
         let raw_headers = message.headers.unwrap_or_default();
         Some(Box::new(Self {
             stored: StoredTask {
                 headers: TaskHeaders::read(header_pairs(&raw_headers)),
-                stream,
-                sequence,
-                stored_at_ms: u64::try_from(published).unwrap_or_default(),
+                stream: told.stream.to_owned(),
+                sequence: told.sequence,
+                stored_at_ms: told.stored_at_ms,
                 address,
-                subject,
+                subject: message.subject.to_string(),
                 raw_headers,
                 body: message.payload,
             },
-            delivered,
-            received: Instant::now(),
+            delivered: told.times.max(1),
+            received,
             reply,
         }))
     }
 
-    /// Tells the broker, and waits for its word that it heard. `false`: it did not answer.
+    /// As [`tell`], of this delivery.
     pub(crate) async fn answer(&self, broker: &Broker, answer: Answer) -> bool {
-        for _ in 0..ANSWER_TRIES {
-            if self.answer_once(broker, answer).await {
-                return true;
-            }
-        }
-        false
+        tell(broker, &self.reply, answer).await
     }
+}
 
-    /// As [`Delivery::answer`], without repetition.
-    pub(crate) async fn answer_once(&self, broker: &Broker, answer: Answer) -> bool {
-        broker.acknowledge(&self.reply, answer.text()).await
+/// Tells the broker of a delivery, and waits for its word that it heard. `false`: it did not answer.
+pub(crate) async fn tell(broker: &Broker, reply: &Subject, answer: Answer) -> bool {
+    for _ in 0..ANSWER_TRIES {
+        if broker.acknowledge(reply, answer.text()).await {
+            return true;
+        }
     }
+    false
 }

@@ -4,9 +4,11 @@
 //! result is stored before the task is acknowledged, so a crash in between repeats the delivery,
 //! and whoever gets it finds the result and only acknowledges.
 
+use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::task::Poll;
 use std::time::Duration;
 
 use a3s_shared::broker::{Broker, BrokerError, Unread};
@@ -14,10 +16,12 @@ use a3s_shared::protocol::{
     Claim, Effect, ErrorKind, Event, EventKind, ExternalTask, TaskRecord, clock,
 };
 use futures::FutureExt;
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tokio::sync::watch;
-use tokio::time::{sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use crate::acks::Acks;
 use crate::answers;
 use crate::cancels::{Cancels, Interest};
 use crate::checkout::{Checkouts, may_share};
@@ -46,6 +50,7 @@ pub(crate) struct Executor {
     pub(crate) checkouts: Checkouts,
     pub(crate) cancels: Cancels,
     pub(crate) progress: ProgressPump,
+    pub(crate) acks: Acks,
     pub(crate) ack_wait: Duration,
     /// Set when running tools must end because the worker does.
     pub(crate) stop_now: watch::Receiver<bool>,
@@ -81,10 +86,10 @@ impl Executor {
             }
         };
         drop(slot);
-        self.settle(&delivery, &lease, job, settlement).await;
+        self.settle(delivery, &lease, job, settlement).await;
     }
 
-    async fn job(&self, delivery: &Delivery, lease: &Lease<'_>) -> Result<Job, Unread> {
+    async fn job(&self, delivery: &Delivery, lease: &Lease<'_>) -> Result<Box<Job>, Unread> {
         let read = delivery.stored.task(&self.broker);
         let (task, encoding) =
             match &delivery.stored.headers.blob {
@@ -101,7 +106,7 @@ impl Executor {
                 })
                 .await?,
             };
-        Ok(Job {
+        Ok(Box::new(Job {
             encoding,
             effect: delivery.stored.headers.effect_in(task.lane),
             retry: delivery.stored.headers.retry_in(task.lane),
@@ -110,7 +115,7 @@ impl Executor {
             attempt: 0,
             started_at_ms: 0,
             task,
-        })
+        }))
     }
 
     /// What can be said of a task before its tool sees it; `None`: it is to be run. On a first
@@ -167,13 +172,13 @@ impl Executor {
             return Settlement::Withhold;
         };
         job.attempt = attempt_of(job, delivery.delivered);
-        if !lease.is_held() {
-            return Settlement::Withhold;
-        }
-        if job.effect == Effect::Once
-            && let Some(settlement) = Box::pin(self.claim(job)).await
-        {
-            return settlement;
+        if job.effect == Effect::Once {
+            if !lease.is_held() {
+                return Settlement::Withhold;
+            }
+            if let Some(settlement) = Box::pin(self.claim(job)).await {
+                return settlement;
+            }
         }
         self.steps.at(Step::Claimed, &job.task.task_id);
         // Whoever has the task now may have answered it, or be running it.
@@ -181,11 +186,12 @@ impl Executor {
             return Settlement::Withhold;
         }
         // A claim can take long: the broker was away, or this process was stopped.
-        if job.task.is_timed_out() {
+        let now_ms = clock::now_ms();
+        if job.task.deadline_ms <= now_ms {
             job.attempt = 0;
             return Settlement::Answer(answers::too_late(&job.task));
         }
-        job.started_at_ms = clock::now_ms();
+        job.started_at_ms = now_ms;
         let (kind, session) = (EventKind::Started, &job.task.session_id);
         self.broker.emit(session, kind, || Event {
             attempt: Some(job.attempt),
@@ -246,35 +252,49 @@ impl Executor {
         tree: Option<&str>,
         lease: &Lease<'_>,
     ) -> (Option<Verdict>, Option<StopReason>) {
-        let mut interest = self.cancels.interest(&task.session_id, &task.task_id);
         let stop = Stop::default();
         let show = self.progress.of(&task.session_id, &task.task_id);
         let workspace = Arc::clone(&self.workspace);
         let context = ToolContext::new(workspace, task.deadline_ms, stop.clone(), Some(show))
             .confined_by(Arc::clone(&self.sandbox));
-        let deadline = context.deadline();
-        let run = async {
-            match tree {
-                None => tool.run(task, &context).await,
-                Some(named) => Box::pin(self.run_in_tree(tool, task, named, &context)).await,
-            }
+        let run: BoxFuture<'_, Verdict> = match tree {
+            None => tool.run(task, &context),
+            Some(named) => Box::pin(self.run_in_tree(tool, task, named, &context)),
         };
-        let run = AssertUnwindSafe(run).catch_unwind();
-        tokio::pin!(run);
+        let mut run = AssertUnwindSafe(run).catch_unwind();
+        // A tool that has its answer at once needs nobody who could end it.
+        match futures::poll!(&mut run) {
+            Poll::Ready(verdict) => (Some(verdict.unwrap_or_else(panicked)), None),
+            Poll::Pending => {
+                let deadline = context.deadline();
+                Box::pin(self.attend(run, task, &stop, deadline, lease)).await
+            }
+        }
+    }
+
+    /// Waits for a tool that has begun, and stops it when it must end before it is done.
+    async fn attend(
+        &self,
+        mut run: impl Future<Output = Result<Verdict, Box<dyn Any + Send>>> + Unpin,
+        task: &ExternalTask,
+        stop: &Stop,
+        deadline: Instant,
+        lease: &Lease<'_>,
+    ) -> (Option<Verdict>, Option<StopReason>) {
+        // A marker that came since the task was looked at is seen here.
+        let mut interest = self.cancels.interest(&task.session_id, &task.task_id);
+        self.steps.at(Step::Started, &task.task_id);
         let reason = tokio::select! {
             biased;
-            verdict = &mut run => return (Some(verdict.unwrap_or_else(|_| panicked())), None),
-            // Polled after the tool, so the tool has begun by then.
-            reason = self.stop_reason(task, &mut interest, lease) => reason,
+            verdict = &mut run => return (Some(verdict.unwrap_or_else(panicked)), None),
+            reason = self.stop_reason(&mut interest, lease) => reason,
             () = sleep_until(deadline) => StopReason::Deadline,
             reason = policy_time(self.sandbox.policy()) => reason,
         };
         stop.tell(reason);
         let verdict = timeout(STOP_GRACE, run).await.ok();
-        (
-            verdict.map(|v| v.unwrap_or_else(|_| panicked())),
-            Some(reason),
-        )
+        let verdict = verdict.map(|verdict| verdict.unwrap_or_else(panicked));
+        (verdict, Some(reason))
     }
 
     /// The verdict, unless the policy allows no such long result.
@@ -317,13 +337,7 @@ impl Executor {
             .await
     }
 
-    async fn stop_reason(
-        &self,
-        task: &ExternalTask,
-        interest: &mut Interest,
-        lease: &Lease<'_>,
-    ) -> StopReason {
-        self.steps.at(Step::Started, &task.task_id);
+    async fn stop_reason(&self, interest: &mut Interest, lease: &Lease<'_>) -> StopReason {
         let mut stop_now = self.stop_now.clone();
         tokio::select! {
             () = lease.keep() => StopReason::LeaseLost,
@@ -362,7 +376,7 @@ fn partial(verdict: Option<Verdict>) -> Value {
     }
 }
 
-fn panicked() -> Verdict {
+fn panicked(_payload: Box<dyn Any + Send>) -> Verdict {
     Verdict::Done(ToolResult {
         success: false,
         result: json!({}),

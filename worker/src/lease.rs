@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use a3s_shared::broker::Broker;
+use async_nats::Subject;
 use tokio::time::sleep;
 
 use crate::delivery::{Answer, Delivery};
@@ -15,26 +16,31 @@ const REPEAT_AFTER: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Lease<'a> {
     broker: &'a Broker,
-    delivery: &'a Delivery,
+    reply: Subject,
     ack_wait: Duration,
     confirmed: parking_lot::Mutex<Instant>,
 }
 
 impl<'a> Lease<'a> {
-    pub(crate) fn new(broker: &'a Broker, delivery: &'a Delivery, ack_wait: Duration) -> Self {
-        let confirmed = parking_lot::Mutex::new(delivery.received);
+    pub(crate) fn new(broker: &'a Broker, delivery: &Delivery, ack_wait: Duration) -> Self {
         Self {
             broker,
-            delivery,
+            reply: delivery.reply.clone(),
             ack_wait,
-            confirmed,
+            confirmed: parking_lot::Mutex::new(delivery.received),
         }
+    }
+
+    /// How long it is ours if nothing more is heard of us.
+    pub(crate) fn left(&self) -> Duration {
+        self.ack_wait
+            .saturating_sub(self.confirmed.lock().elapsed())
     }
 
     /// Whether the task is still ours. Also right after the whole process was stopped for a
     /// while: the monotonic clock goes on.
     pub(crate) fn is_held(&self) -> bool {
-        self.confirmed.lock().elapsed() < self.ack_wait
+        !self.left().is_zero()
     }
 
     /// Renews every third of `ack_wait` and returns when the lease is lost for good. A renewal
@@ -47,12 +53,9 @@ impl<'a> Lease<'a> {
                 return;
             }
             let sent = Instant::now();
-            let limit = self
-                .ack_wait
-                .saturating_sub(self.confirmed.lock().elapsed());
-            // Boxed: most tasks end before, and each has the room for this twice.
-            let renewal = Box::pin(self.delivery.answer_once(self.broker, Answer::Working));
-            match tokio::time::timeout(limit, renewal).await {
+            // Boxed: most tasks end before, and each has the room for this.
+            let renewal = self.broker.acknowledge(&self.reply, Answer::Working.text());
+            match Box::pin(tokio::time::timeout(self.left(), renewal)).await {
                 Ok(true) => *self.confirmed.lock() = sent,
                 Ok(false) => sleep(REPEAT_AFTER.min(self.ack_wait / 6)).await,
                 Err(_) => return,

@@ -15,6 +15,7 @@
 //! * `rights`: whether its credential is enough, asked before the first task.
 //! * `cancels`, `progress`, `presence`: what it hears and says meanwhile.
 
+mod acks;
 mod answers;
 mod binding;
 mod cancels;

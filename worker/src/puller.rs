@@ -10,7 +10,7 @@ use a3s_shared::broker::Broker;
 use a3s_shared::protocol::{SessionLane, clock};
 use async_nats::{Event, Message, StatusCode, Subscriber};
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use serde_json::{Map, Value, json};
 use tokio::sync::broadcast;
 use tokio_util::task::TaskTracker;
@@ -30,6 +30,9 @@ const DRAIN_AT_MOST: Duration = Duration::from_secs(2);
 
 /// How long nothing may come before a draining worker stops to listen.
 const QUIET: Duration = Duration::from_millis(100);
+
+/// How many messages are read before the tasks among them start.
+const READ_AT_ONCE: usize = 64;
 
 /// The longest time the loop sleeps without looking around.
 const LOOK_AROUND: Duration = Duration::from_secs(1);
@@ -81,15 +84,16 @@ impl Puller {
     ) {
         tokio::pin!(stop);
         loop {
-            let hold_until = self.start_what_fits().await;
-            self.ask().await;
-            let wake = self.wake_at(hold_until);
+            let now = Instant::now();
+            let hold_until = self.start_what_fits(now);
+            self.ask(now).await;
+            let wake = self.wake_at(hold_until, now);
             tokio::select! {
                 biased;
                 () = &mut stop => break,
                 event = events.recv() => self.on_event(&event),
                 message = inbox.next() => match message {
-                    Some(message) => self.on_message(message),
+                    Some(message) => self.on_messages(message, &mut inbox),
                     None => break,
                 },
                 () = self.slots.returned() => {}
@@ -103,8 +107,8 @@ impl Puller {
         self.executor.broker.client()
     }
 
-    fn wake_at(&self, hold_until: Option<Instant>) -> Instant {
-        let latest = Instant::now() + LOOK_AROUND;
+    fn wake_at(&self, hold_until: Option<Instant>, now: Instant) -> Instant {
+        let latest = now + LOOK_AROUND;
         [self.pulls.wake_at(), hold_until]
             .into_iter()
             .flatten()
@@ -113,11 +117,10 @@ impl Puller {
 
     /// Starts held tasks, highest lane first, and gives back what waited too long. Returns when
     /// the next held task may start, if time alone can tell.
-    async fn start_what_fits(&mut self) -> Option<Instant> {
+    fn start_what_fits(&mut self, now: Instant) -> Option<Instant> {
         let mut wait_until = None;
         for lane in SessionLane::ALL {
             while let Some(next) = self.held[lane.index()].front() {
-                let now = Instant::now();
                 let may_start = self.pulls.may_start(lane, now);
                 let free = self.slots.free(lane) > 0;
                 if free && may_start.is_some_and(|at| at <= now) {
@@ -155,14 +158,14 @@ impl Puller {
             .spawn(async move { executor.return_unstarted(&delivery).await });
     }
 
-    async fn ask(&mut self) {
+    async fn ask(&mut self, now: Instant) {
         let (slots, held) = (&self.slots, &self.held);
         // What is held already has a claim on the slots that are free.
         let free = |lane: SessionLane| {
             let waiting = held[lane.index()].len();
             slots.free(lane).saturating_sub(waiting)
         };
-        for pull in self.pulls.plan(Instant::now(), free) {
+        for pull in self.pulls.plan(now, free) {
             if let Err(error) = self.send(pull).await {
                 tracing::warn!(lane = pull.lane.id(), %error, "a pull could not be sent");
                 self.pulls
@@ -185,23 +188,35 @@ impl Puller {
             .await
     }
 
-    fn on_message(&mut self, message: Message) {
+    /// Reads a message, and those that have come with it.
+    fn on_messages(&mut self, first: Message, inbox: &mut Subscriber) {
         self.last_pull_ms.store(clock::now_ms(), Ordering::Relaxed);
+        let now = Instant::now();
+        self.on_message(first, now);
+        for _ in 1..READ_AT_ONCE {
+            let Some(Some(message)) = inbox.next().now_or_never() else {
+                return;
+            };
+            self.on_message(message, now);
+        }
+    }
+
+    fn on_message(&mut self, message: Message, now: Instant) {
         if let Some(status) = message.status {
-            self.on_status(&message, status);
+            self.on_status(&message, status, now);
             return;
         }
-        match Delivery::read(&self.executor.broker, message) {
+        match Delivery::read(&self.executor.broker, message, now) {
             Some(delivery) => {
                 let lane = delivery.stored.address.lane;
-                self.pulls.arrived(lane, Instant::now());
+                self.pulls.arrived(lane, now);
                 self.held[lane.index()].push_back(delivery);
             }
             None => tracing::warn!("a message that is no task came to the inbox of pulls"),
         }
     }
 
-    fn on_status(&mut self, message: &Message, status: StatusCode) {
+    fn on_status(&mut self, message: &Message, status: StatusCode, now: Instant) {
         let mut tokens = message.subject.rsplit('.');
         let id = tokens.next().and_then(|id| id.parse().ok());
         let lane = tokens.next().and_then(|lane| lane.parse().ok());
@@ -217,7 +232,7 @@ impl Puller {
                 Status::Refused
             }
         };
-        self.pulls.status(lane, id, status, Instant::now());
+        self.pulls.status(lane, id, status, now);
     }
 
     fn on_event(&mut self, event: &Result<Event, broadcast::error::RecvError>) {
@@ -239,11 +254,11 @@ impl Puller {
             while self.pulls.any_wait()
                 && let Ok(Some(message)) = tokio::time::timeout(QUIET, inbox.next()).await
             {
-                self.on_message(message);
+                self.on_message(message, Instant::now());
             }
             if inbox.drain().await.is_ok() {
                 while let Some(message) = inbox.next().await {
-                    self.on_message(message);
+                    self.on_message(message, Instant::now());
                 }
             }
         };

@@ -1,17 +1,20 @@
 //! How a task leaves a worker: stored, buried, or handed back, and only then acknowledged.
 
+use std::mem;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use a3s_shared::broker::{BrokerError, Stored};
+use a3s_shared::broker::{BLOB_THRESHOLD, BrokerError, PreparedResult, Stored};
 use a3s_shared::protocol::{
-    AttemptNote, DeadLetter, Event, EventKind, ExternalTask, Outcome, TaskResult, clock,
+    AttemptNote, DeadLetter, Encoding, Event, EventKind, ExternalTask, Outcome, SessionLane,
+    TaskResult, clock,
 };
+use async_nats::Subject as ReplySubject;
 use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::answers::{self, Subject};
-use crate::delivery::{Answer, Delivery};
+use crate::delivery::{Answer, Delivery, tell};
 use crate::executor::Executor;
 use crate::judge::{Job, Settlement};
 use crate::lease::Lease;
@@ -24,41 +27,136 @@ const REPEAT_AFTER: Duration = Duration::from_millis(500);
 /// Payloads above this many bytes are not shown in a dead letter (its body still has them).
 const SHOWN_PAYLOAD: usize = 16 * 1024;
 
+/// How long the broker may take for a result before the lease must be kept meanwhile: the client to
+/// take it, and the broker to answer.
+const ONE_TRY: Duration = Duration::from_secs(11);
+
+/// A task's result on its way to the broker. While that answers, this is all that is kept.
+struct Ending {
+    result: TaskResult,
+    encoding: Encoding,
+    /// The signature of the task's message, where results are signed.
+    answers: Option<String>,
+    /// The result in this encoding, until a message is made of it.
+    body: Vec<u8>,
+    prepared: Option<PreparedResult>,
+    receipt: Receipt,
+}
+
+/// What acknowledges a task.
+struct Receipt {
+    lane: SessionLane,
+    reply: ReplySubject,
+    /// Its large body, which goes with it.
+    blob: Option<String>,
+}
+
+impl Receipt {
+    fn of(delivery: Delivery) -> Self {
+        Self {
+            lane: delivery.stored.address.lane,
+            reply: delivery.reply,
+            blob: delivery.stored.headers.blob,
+        }
+    }
+}
+
 impl Executor {
     /// Carries a settlement out. What the broker does not confirm is repeated while the lease is
     /// ours; then the task is left to its redelivery.
     pub(crate) async fn settle(
         &self,
-        delivery: &Delivery,
+        delivery: Box<Delivery>,
         lease: &Lease<'_>,
-        mut job: Job,
+        job: Box<Job>,
         settlement: Settlement,
     ) {
-        if matches!(settlement, Settlement::Withhold) || !lease.is_held() {
-            tracing::warn!(
-                task.id = job.task.task_id,
-                "a task was left to its redelivery"
-            );
+        let mut left = lease.left();
+        if matches!(settlement, Settlement::Withhold) || left.is_zero() {
+            let task_id = &job.task.task_id;
+            tracing::warn!(task.id = task_id, "a task was left to its redelivery");
             return;
         }
-        let steps = async {
-            while let Err(error) = self.step(delivery, &mut job, &settlement).await {
-                let task_id = &job.task.task_id;
-                if matches!(error, BrokerError::Conflict { .. }) {
-                    tracing::warn!(task.id = task_id, %error, "somebody else has this task");
-                    return;
+        let ending = match settlement {
+            Settlement::Answer(result) => self.ending(*delivery, *job, result),
+            Settlement::Acknowledge => {
+                let receipt = Receipt::of(*delivery);
+                return self.acknowledge(receipt, job.task.task_id).await;
+            }
+            other => {
+                let ending = self.settle_otherwise(lease, delivery, job, other);
+                match Box::pin(ending).await {
+                    Some(ending) => {
+                        left = lease.left();
+                        ending
+                    }
+                    None => return,
                 }
-                tracing::warn!(task.id = task_id, %error, "a task is not settled yet");
-                sleep(REPEAT_AFTER).await;
             }
         };
-        tokio::select! {
-            biased;
-            () = steps => {}
-            () = lease.keep() => {
-                tracing::warn!(task.id = job.task.task_id, "the lease was lost before it was settled");
+        self.end(lease, left, ending).await;
+    }
+
+    /// Stores a result, then acknowledges its task. The lease was ours for `left`, a moment ago.
+    async fn end(&self, lease: &Lease<'_>, left: Duration, mut ending: Box<Ending>) {
+        // The broker nearly always confirms at once: the lease need not be kept before it has not.
+        // A large body is another matter.
+        let mut stored = false;
+        if left > ONE_TRY && ending.body.len() <= BLOB_THRESHOLD {
+            match self.store(&mut ending).await {
+                Ok(()) => stored = true,
+                Err(error) => not_yet(&ending.result.task_id, &error),
             }
         }
+        if stored || Box::pin(self.store_at_last(lease, &mut ending)).await {
+            let task_id = ending.result.task_id;
+            self.acknowledge(ending.receipt, task_id).await;
+        }
+    }
+
+    /// Stores a result, with as many tries as it takes. Whether it is stored.
+    async fn store_at_last(&self, lease: &Lease<'_>, ending: &mut Ending) -> bool {
+        let task_id = ending.result.task_id.clone();
+        let steps = async {
+            while let Err(error) = self.store(ending).await {
+                if !may_try_again(&task_id, &error).await {
+                    return false;
+                }
+            }
+            true
+        };
+        while_held(lease, &task_id, steps).await.unwrap_or(false)
+    }
+
+    /// Buries a task, or has it delivered again. What is to be stored then.
+    async fn settle_otherwise(
+        &self,
+        lease: &Lease<'_>,
+        delivery: Box<Delivery>,
+        mut job: Box<Job>,
+        settlement: Settlement,
+    ) -> Option<Box<Ending>> {
+        let task_id = job.task.task_id.clone();
+        let steps = async {
+            while let Err(error) = self.step(&delivery, &mut job, &settlement).await {
+                if !may_try_again(&task_id, &error).await {
+                    return false;
+                }
+            }
+            true
+        };
+        let done = while_held(lease, &task_id, steps).await.unwrap_or(false);
+        let Settlement::Bury(error) = settlement else {
+            return None;
+        };
+        if !done {
+            return None;
+        }
+        self.steps.at(Step::Buried, &task_id);
+        let mut ending = self.ending(*delivery, *job, answers::given_up(&error));
+        // A dead letter needs its body for the replay.
+        ending.receipt.blob = None;
+        Some(ending)
     }
 
     async fn step(
@@ -68,57 +166,103 @@ impl Executor {
         settlement: &Settlement,
     ) -> Result<(), BrokerError> {
         match settlement {
-            Settlement::Withhold => return Ok(()),
-            Settlement::Acknowledge => {}
-            Settlement::Answer(result) => self.store(delivery, job, result.clone()).await?,
             Settlement::Bury(error) => {
-                Box::pin(self.broker.bury(&letter(delivery, job, error))).await?;
-                self.steps.at(Step::Buried, &job.task.task_id);
-                self.store(delivery, job, answers::given_up(error)).await?;
+                self.broker.bury(&letter(delivery, job, error)).await?;
             }
             Settlement::Again { error, delay } => {
-                Box::pin(self.note_attempt(job, error)).await?;
+                self.note_attempt(job, error).await?;
                 self.tell_retry(job, error, *delay);
                 delivery.answer(&self.broker, Answer::Again(*delay)).await;
-                return Ok(());
             }
-            Settlement::HandBack => return Box::pin(self.hand_back(delivery, job)).await,
-        }
-        self.steps.at(Step::ResultPublished, &job.task.task_id);
-        let heard = delivery.answer(&self.broker, Answer::Done).await;
-        self.steps.at(Step::Acked, &job.task.task_id);
-        // A task that may be delivered again must stay readable.
-        if heard {
-            self.remove_body(delivery, settlement).await;
+            Settlement::HandBack => self.hand_back(delivery, job).await?,
+            Settlement::Answer(_) | Settlement::Acknowledge | Settlement::Withhold => {}
         }
         Ok(())
     }
 
-    async fn store(
-        &self,
-        delivery: &Delivery,
-        job: &Job,
-        result: ToolResult,
-    ) -> Result<(), BrokerError> {
-        let mut subject = Subject::of(&job.task, &self.worker_id);
-        subject.attempt = job.attempt;
-        subject.started_at_ms = job.started_at_ms;
-        if job.started_at_ms > 0 {
-            subject.duration_ms = clock::now_ms().saturating_sub(job.started_at_ms);
-        }
+    fn ending(&self, delivery: Delivery, job: Job, result: ToolResult) -> Box<Ending> {
+        let Job {
+            task,
+            started_at_ms,
+            ..
+        } = job;
+        let subject = Subject {
+            task_id: task.task_id,
+            session_id: task.session_id,
+            lane: task.lane,
+            command_type: task.command_type,
+            worker_id: self.worker_id.clone(),
+            attempt: job.attempt,
+            started_at_ms,
+            duration_ms: match started_at_ms {
+                0 => 0,
+                started => clock::now_ms().saturating_sub(started),
+            },
+        };
         let result = subject.result(result);
-        let task = self.signature_of(delivery);
-        let answer = self.broker.publish_answer(&result, job.encoding, task);
-        match answer.await? {
+        Box::new(Ending {
+            body: job.encoding.encode(&result),
+            result,
+            encoding: job.encoding,
+            answers: self.signature_of(&delivery).map(str::to_owned),
+            prepared: None,
+            receipt: Receipt::of(delivery),
+        })
+    }
+
+    /// Stores a result, with one try.
+    async fn store(&self, ending: &mut Ending) -> Result<(), BrokerError> {
+        let Ending {
+            result,
+            encoding,
+            answers,
+            body,
+            prepared,
+            ..
+        } = ending;
+        let prepared = match prepared {
+            Some(prepared) => prepared,
+            None => {
+                // Gone with a try that failed.
+                let body = match mem::take(body) {
+                    gone if gone.is_empty() => encoding.encode(result),
+                    body => body,
+                };
+                let broker = &self.broker;
+                let made = broker.prepare_result(result, *encoding, body, answers.as_deref());
+                prepared.insert(made.await?)
+            }
+        };
+        match self.broker.store_result(prepared, result).await? {
             Stored::First => {
                 self.done.fetch_add(1, Ordering::Relaxed);
-                self.tell_end(&job.task, &result);
+                self.tell_end(result);
             }
             Stored::AlreadyThere => {
                 tracing::info!(task.id = result.task_id, "its result was there already");
             }
         }
         Ok(())
+    }
+
+    /// Acknowledges a task that has a result.
+    async fn acknowledge(&self, receipt: Receipt, task_id: String) {
+        self.steps.at(Step::ResultPublished, &task_id);
+        let Receipt { lane, reply, blob } = receipt;
+        match blob {
+            None => self.acks.add(lane, reply, task_id),
+            Some(blob) => Box::pin(self.acknowledge_large(&reply, &blob, &task_id)).await,
+        }
+    }
+
+    /// Acknowledges a task and removes its body; not before: a task that may be delivered again must
+    /// stay readable.
+    async fn acknowledge_large(&self, reply: &ReplySubject, blob: &str, task_id: &str) {
+        let heard = tell(&self.broker, reply, Answer::Done).await;
+        self.steps.at(Step::Acked, task_id);
+        if heard && let Err(error) = self.broker.remove_blob(blob).await {
+            tracing::debug!(%error, "a body stays until its time is over");
+        }
     }
 
     /// The signature of a task's message, which a signed result names.
@@ -245,30 +389,23 @@ impl Executor {
         }
     }
 
-    async fn remove_body(&self, delivery: &Delivery, settlement: &Settlement) {
-        // A dead letter needs its body for the replay.
-        if matches!(settlement, Settlement::Bury(_)) {
-            return;
-        }
-        if let Some(name) = &delivery.stored.headers.blob
-            && let Err(error) = Box::pin(self.broker.remove_blob(name)).await
-        {
-            tracing::debug!(%error, "a body stays until its time is over");
-        }
-    }
-
-    fn tell_end(&self, task: &ExternalTask, result: &TaskResult) {
+    fn tell_end(&self, result: &TaskResult) {
         let kind = match result.outcome() {
             Outcome::Completed => EventKind::Completed,
             Outcome::TimedOut => EventKind::Timeout,
             Outcome::DeadLettered => EventKind::DeadLettered,
             Outcome::Failed | Outcome::Cancelled | Outcome::Unknown => EventKind::Failed,
         };
-        self.broker.emit(&task.session_id, kind, || Event {
+        let session = &result.session_id;
+        self.broker.emit(session, kind, || Event {
+            task_id: Some(result.task_id.clone()),
+            lane: Some(result.lane),
+            command_type: Some(result.command_type.clone()),
+            worker_id: Some(self.worker_id.clone()),
             attempt: Some(result.attempt),
             duration_ms: Some(result.duration_ms),
             error: result.error.clone(),
-            ..self.event(kind, task)
+            ..Event::of_session(kind, session.clone(), clock::now_ms())
         });
     }
 
@@ -292,6 +429,37 @@ impl Executor {
             ..self.event(kind, &job.task)
         });
     }
+}
+
+/// What `steps` come to, as long as the lease is ours.
+async fn while_held<T>(
+    lease: &Lease<'_>,
+    task_id: &str,
+    steps: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        biased;
+        done = steps => Some(done),
+        () = lease.keep() => {
+            tracing::warn!(task.id = task_id, "the lease was lost before it was settled");
+            None
+        }
+    }
+}
+
+/// Waits after a step that failed. Whether to try it again: not when somebody else has the task.
+async fn may_try_again(task_id: &str, error: &BrokerError) -> bool {
+    if matches!(error, BrokerError::Conflict { .. }) {
+        tracing::warn!(task.id = task_id, %error, "somebody else has this task");
+        return false;
+    }
+    not_yet(task_id, error);
+    sleep(REPEAT_AFTER).await;
+    true
+}
+
+fn not_yet(task_id: &str, error: &BrokerError) {
+    tracing::warn!(task.id = task_id, %error, "a task is not settled yet");
 }
 
 fn letter(delivery: &Delivery, job: &Job, error: &str) -> DeadLetter {

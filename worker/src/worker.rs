@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tokio::time::{Duration, timeout};
 use tokio_util::task::TaskTracker;
 
+use crate::acks::Acks;
 use crate::binding::Binding;
 use crate::cancels::Cancels;
 use crate::checkout::Checkouts;
@@ -165,6 +166,7 @@ impl Worker {
             ..describe(&config, tools, &workspace)
         };
         let trust = config.trust.clone();
+        let running = TaskTracker::new();
         let executor = Arc::new(Executor {
             cancels: Cancels::follow(&broker, session).await?,
             progress: ProgressPump::start(&broker),
@@ -175,13 +177,13 @@ impl Worker {
             sandbox: Arc::clone(&config.sandbox),
             checkouts: Checkouts::new(broker.clone(), config.cache_dir.clone(), config.cache_size)
                 .allowing(config.sandbox.policy().paths.clone()),
+            acks: Acks::new(broker.clone(), running.clone(), config.steps.clone()),
             ack_wait: binding.ack_wait,
             stop_now: stop_seen,
             done: Arc::clone(&vitals.done),
             steps: config.steps.clone(),
             trust: trust.map(|list| Trust::new(list, Arc::clone(&vitals.refused))),
         });
-        let running = TaskTracker::new();
         let puller = Puller::new(
             Arc::clone(&executor),
             binding,

@@ -15,6 +15,9 @@ use super::wire;
 /// How long the broker keeps a pull: as the product's.
 const EXPIRES_NS: u64 = 30_000_000_000;
 
+/// Where the broker confirms acknowledgements, under the inbox.
+const CONFIRMED: &str = ".k";
+
 /// The floor's worker.
 #[derive(Debug, Args)]
 pub(crate) struct Work {
@@ -37,6 +40,8 @@ struct Worker {
     /// The ack subject of each task that is not settled, by the number in reply subjects.
     unsettled: Vec<Option<Subject>>,
     free: Vec<usize>,
+    /// The ack subjects of the tasks whose results are stored since the last burst.
+    ended: Vec<Subject>,
     headers: HashMap<&'static str, (HeaderMap, Vec<u8>)>,
 }
 
@@ -59,6 +64,7 @@ impl Work {
                 worker.heard(message).await?;
                 now = inbox.next().now_or_never().flatten();
             }
+            worker.acknowledge().await?;
             worker.pull().await?;
         }
         bail!("the connection is closed")
@@ -80,6 +86,7 @@ impl Worker {
             // As many again may be on their way to the broker while the next ones are run.
             unsettled: vec![None; 2 * slots],
             free: (0..2 * slots).collect(),
+            ended: Vec::new(),
             headers: [Encoding::MessagePack, Encoding::Json]
                 .into_iter()
                 .map(answer)
@@ -107,6 +114,20 @@ impl Worker {
         Ok(())
     }
 
+    /// Acknowledges what has ended. The broker's word on the last one holds for all.
+    async fn acknowledge(&mut self) -> Result<()> {
+        let body = Bytes::from_static(b"+ACK");
+        let last = self.ended.pop();
+        for ack in self.ended.drain(..) {
+            self.client.publish(ack, body.clone()).await?;
+        }
+        if let Some(ack) = last {
+            let reply = [&self.inbox, CONFIRMED].concat();
+            self.client.publish_with_reply(ack, reply, body).await?;
+        }
+        Ok(())
+    }
+
     async fn heard(&mut self, message: Message) -> Result<()> {
         let Some(own) = message.subject.strip_prefix(self.inbox.as_str()) else {
             return self.deliver(message).await;
@@ -115,14 +136,11 @@ impl Worker {
             wire::must_be_stored(&message.payload)?;
             let slot: usize = slot.parse()?;
             let ack = self.unsettled[slot].take().context("a result of no task")?;
-            let reply = format!("{}.k{slot}", self.inbox);
-            let done = self
-                .client
-                .publish_with_reply(ack, reply, Bytes::from_static(b"+ACK"));
-            return Ok(done.await?);
+            self.ended.push(ack);
+            self.free.push(slot);
+            return Ok(());
         }
-        if let Some(slot) = own.strip_prefix(".k") {
-            self.free.push(slot.parse()?);
+        if own == CONFIRMED {
             return Ok(());
         }
         self.pull_ended(&message)
