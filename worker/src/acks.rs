@@ -1,6 +1,6 @@
 //! Acknowledgements, confirmed together: what ends at the same moment is told in one go, and the
-//! broker's word on the last one of a lane holds for those before it. At 64 tasks in flight that
-//! saves the worker a seventh of what a task costs it (`docs/performance.md`).
+//! broker's word on the last one of a lane holds for those before it
+//! (`docs/decisions/0017-acknowledgements-are-confirmed-together.md`).
 
 use std::mem;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! The headers that many tasks, or results, have in common, made once: to put a header into a map costs more than
-//! to copy one that is there.
+//! The headers that many tasks, or results, have in common, made once: to put a header into a map costs
+//! more than to copy one that is there.
 
 use std::sync::{Arc, LazyLock};
 
