@@ -18,6 +18,7 @@
 mod acks;
 mod answers;
 mod binding;
+mod bury;
 mod cancels;
 mod checkout;
 pub mod cli;

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use a3s_shared::broker::{BLOB_THRESHOLD, BrokerError, PreparedResult, Stored};
 use a3s_shared::protocol::{
-    AttemptNote, DeadLetter, Encoding, Event, EventKind, ExternalTask, Outcome, SessionLane,
-    TaskResult, clock,
+    AttemptNote, Encoding, Event, EventKind, ExternalTask, Outcome, SessionLane, TaskResult, clock,
 };
 use async_nats::Subject as ReplySubject;
-use serde_json::Value;
 use tokio::time::sleep;
 
 use crate::answers::{self, Subject};
+use crate::bury::letter;
 use crate::delivery::{Answer, Delivery, tell};
 use crate::executor::Executor;
 use crate::judge::{Job, Settlement};
@@ -23,9 +22,6 @@ use crate::tool::ToolResult;
 
 /// The wait before a step that the broker did not confirm is repeated.
 const REPEAT_AFTER: Duration = Duration::from_millis(500);
-
-/// Payloads above this many bytes are not shown in a dead letter (its body still has them).
-const SHOWN_PAYLOAD: usize = 16 * 1024;
 
 /// How long the broker may take for a result before the lease must be kept meanwhile: the client to
 /// take it, and the broker to answer.
@@ -266,7 +262,7 @@ impl Executor {
     }
 
     /// The signature of a task's message, which a signed result names.
-    fn signature_of<'d>(&self, delivery: &'d Delivery) -> Option<&'d str> {
+    pub(crate) fn signature_of<'d>(&self, delivery: &'d Delivery) -> Option<&'d str> {
         let signs = self.broker.signatures().key.is_some();
         signs.then(|| delivery.stored.signature()).flatten()
     }
@@ -343,52 +339,6 @@ impl Executor {
         }
     }
 
-    /// A body that makes no sense now never will: it is kept with the reason, and whoever waits
-    /// gets a failed result. A large body is also gone when the task has ended: it was delivered
-    /// once more, or this worker slept over its only delivery. Then there is a result, and nothing
-    /// to keep.
-    pub(crate) async fn bury_unreadable(&self, delivery: &Delivery, reason: &str) {
-        let task_id = delivery.stored.fallback_id(&self.broker);
-        let session = &delivery.stored.address.session;
-        if delivery.delivered > 1 || delivery.stored.headers.blob.is_some() {
-            match self.broker.has_result(session, &task_id).await {
-                Ok(false) => {}
-                Ok(true) => {
-                    delivery.answer(&self.broker, Answer::Done).await;
-                    return;
-                }
-                Err(_) => return,
-            }
-        }
-        let error = format!("the task cannot be read: {reason}");
-        tracing::warn!(task.id = task_id, subject = delivery.stored.subject, %error, "a task was buried");
-        let letter = delivery.stored.dead_letter(task_id.clone(), &error);
-        let subject = Subject {
-            task_id,
-            session_id: delivery.stored.address.session.clone(),
-            lane: delivery.stored.address.lane,
-            command_type: String::new(),
-            worker_id: self.worker_id.clone(),
-            attempt: 0,
-            started_at_ms: 0,
-            duration_ms: 0,
-        };
-        let encoding = delivery.stored.headers.encoding(&delivery.stored.body);
-        let result = subject.result(answers::given_up(&error));
-        let stored = async {
-            self.broker.bury(&letter).await?;
-            let task = self.signature_of(delivery);
-            self.broker.publish_answer(&result, encoding, task).await
-        };
-        match stored.await {
-            Ok(_) => {
-                self.tell_unreadable(&result);
-                delivery.answer(&self.broker, Answer::Done).await;
-            }
-            Err(error) => tracing::warn!(%error, "an unreadable task was left to its redelivery"),
-        }
-    }
-
     fn tell_end(&self, result: &TaskResult) {
         let kind = match result.outcome() {
             Outcome::Completed => EventKind::Completed,
@@ -409,7 +359,7 @@ impl Executor {
         });
     }
 
-    fn tell_unreadable(&self, result: &TaskResult) {
+    pub(crate) fn tell_unreadable(&self, result: &TaskResult) {
         let (kind, session) = (EventKind::DeadLettered, &result.session_id);
         self.broker.emit(session, kind, || Event {
             task_id: Some(result.task_id.clone()),
@@ -460,27 +410,4 @@ async fn may_try_again(task_id: &str, error: &BrokerError) -> bool {
 
 fn not_yet(task_id: &str, error: &BrokerError) {
     tracing::warn!(task.id = task_id, %error, "a task is not settled yet");
-}
-
-fn letter(delivery: &Delivery, job: &Job, error: &str) -> DeadLetter {
-    let shown = serde_json::to_vec(&job.task.payload).is_ok_and(|p| p.len() <= SHOWN_PAYLOAD);
-    // An attempt that is over before this one is known by its number alone.
-    let attempts = job.attempt.max(
-        job.retry.max_attempts().min(
-            u32::try_from(delivery.delivered)
-                .unwrap_or(u32::MAX)
-                .saturating_sub(1),
-        ),
-    );
-    DeadLetter {
-        command_type: job.task.command_type.clone(),
-        attempts,
-        history: job.record.attempts.clone(),
-        payload: if shown {
-            job.task.payload.clone()
-        } else {
-            Value::Null
-        },
-        ..delivery.stored.dead_letter(job.task.task_id.clone(), error)
-    }
 }
