@@ -1,46 +1,11 @@
 //! The results that a worker gives without, or instead of, a tool's own. Pure.
 
 use a3s_shared::protocol::signature::Refusal;
-use a3s_shared::protocol::{
-    CancelMarker, Claim, ErrorKind, ExternalTask, SessionLane, TaskRecord, TaskResult,
-};
+use a3s_shared::protocol::{CancelMarker, Claim, ErrorKind, ExternalTask, TaskRecord};
 use serde_json::{Value, json};
 
 use crate::context::StopReason;
 use crate::tool::ToolResult;
-
-/// What is known of a task when it is answered.
-#[derive(Debug, Clone)]
-pub(crate) struct Subject {
-    pub(crate) task_id: String,
-    pub(crate) session_id: String,
-    pub(crate) lane: SessionLane,
-    pub(crate) command_type: String,
-    pub(crate) worker_id: String,
-    pub(crate) attempt: u32,
-    pub(crate) started_at_ms: u64,
-    pub(crate) duration_ms: u64,
-}
-
-impl Subject {
-    /// The task's result.
-    pub(crate) fn result(self, tool: ToolResult) -> TaskResult {
-        TaskResult {
-            task_id: self.task_id,
-            session_id: self.session_id,
-            lane: self.lane,
-            command_type: self.command_type,
-            success: tool.success,
-            result: tool.result,
-            error: tool.error,
-            error_kind: tool.error_kind,
-            attempt: self.attempt,
-            worker_id: self.worker_id,
-            started_at_ms: self.started_at_ms,
-            duration_ms: self.duration_ms,
-        }
-    }
-}
 
 fn failure(kind: ErrorKind, error: String, result: Value) -> ToolResult {
     ToolResult {

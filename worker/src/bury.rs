@@ -1,9 +1,9 @@
 //! What is given up: the dead letter of a task, and the way of one that cannot be read.
 
-use a3s_shared::protocol::DeadLetter;
+use a3s_shared::protocol::{DeadLetter, TaskResult};
 use serde_json::Value;
 
-use crate::answers::{self, Subject};
+use crate::answers;
 use crate::delivery::{Answer, Delivery};
 use crate::executor::Executor;
 use crate::judge::Job;
@@ -32,18 +32,22 @@ impl Executor {
         let error = format!("the task cannot be read: {reason}");
         tracing::warn!(task.id = task_id, subject = delivery.stored.subject, %error, "a task was buried");
         let letter = delivery.stored.dead_letter(task_id.clone(), &error);
-        let subject = Subject {
+        let answer = answers::given_up(&error);
+        let result = TaskResult {
             task_id,
             session_id: delivery.stored.address.session.clone(),
             lane: delivery.stored.address.lane,
             command_type: String::new(),
-            worker_id: self.worker_id.clone(),
+            success: answer.success,
+            result: answer.result,
+            error: answer.error,
+            error_kind: answer.error_kind,
             attempt: 0,
+            worker_id: self.worker_id.clone(),
             started_at_ms: 0,
             duration_ms: 0,
         };
         let encoding = delivery.stored.headers.encoding(&delivery.stored.body);
-        let result = subject.result(answers::given_up(&error));
         let stored = async {
             self.broker.bury(&letter).await?;
             let task = self.signature_of(delivery);

@@ -4,14 +4,14 @@ use std::mem;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use a3s_shared::broker::{BLOB_THRESHOLD, BrokerError, PreparedResult, Stored};
+use a3s_shared::broker::{BLOB_THRESHOLD, BrokerError, PreparedResult, REQUEST_TIMEOUT, Stored};
 use a3s_shared::protocol::{
     AttemptNote, Encoding, Event, EventKind, ExternalTask, Outcome, SessionLane, TaskResult, clock,
 };
-use async_nats::Subject as ReplySubject;
+use async_nats::Subject;
 use tokio::time::sleep;
 
-use crate::answers::{self, Subject};
+use crate::answers;
 use crate::bury::letter;
 use crate::delivery::{Answer, Delivery, tell};
 use crate::executor::Executor;
@@ -24,8 +24,10 @@ use crate::tool::ToolResult;
 const REPEAT_AFTER: Duration = Duration::from_millis(500);
 
 /// How long the broker may take for a result before the lease must be kept meanwhile: the client to
-/// take it, and the broker to answer.
-const ONE_TRY: Duration = Duration::from_secs(11);
+/// take it, the broker to answer, and a second for that to be noticed.
+const ONE_TRY: Duration = REQUEST_TIMEOUT
+    .saturating_mul(2)
+    .saturating_add(Duration::from_secs(1));
 
 /// A task's result on its way to the broker. While that answers, this is all that is kept.
 struct Ending {
@@ -42,7 +44,7 @@ struct Ending {
 /// What acknowledges a task.
 struct Receipt {
     lane: SessionLane,
-    reply: ReplySubject,
+    reply: Subject,
     /// Its large body, which goes with it.
     blob: Option<String>,
 }
@@ -67,8 +69,7 @@ impl Executor {
         job: Box<Job>,
         settlement: Settlement,
     ) {
-        let mut left = lease.left();
-        if matches!(settlement, Settlement::Withhold) || left.is_zero() {
+        if matches!(settlement, Settlement::Withhold) || !lease.is_held() {
             let task_id = &job.task.task_id;
             tracing::warn!(task.id = task_id, "a task was left to its redelivery");
             return;
@@ -82,23 +83,20 @@ impl Executor {
             other => {
                 let ending = self.settle_otherwise(lease, delivery, job, other);
                 match Box::pin(ending).await {
-                    Some(ending) => {
-                        left = lease.left();
-                        ending
-                    }
+                    Some(ending) => ending,
                     None => return,
                 }
             }
         };
-        self.end(lease, left, ending).await;
+        self.end(lease, ending).await;
     }
 
-    /// Stores a result, then acknowledges its task. The lease was ours for `left`, a moment ago.
-    async fn end(&self, lease: &Lease<'_>, left: Duration, mut ending: Box<Ending>) {
+    /// Stores a result, then acknowledges its task.
+    async fn end(&self, lease: &Lease<'_>, mut ending: Box<Ending>) {
         // The broker nearly always confirms at once: the lease need not be kept before it has not.
         // A large body is another matter.
         let mut stored = false;
-        if left > ONE_TRY && ending.body.len() <= BLOB_THRESHOLD {
+        if lease.left() > ONE_TRY && ending.body.len() <= BLOB_THRESHOLD {
             match self.store(&mut ending).await {
                 Ok(()) => stored = true,
                 Err(error) => not_yet(&ending.result.task_id, &error),
@@ -121,7 +119,7 @@ impl Executor {
             }
             true
         };
-        while_held(lease, &task_id, steps).await.unwrap_or(false)
+        while_held(lease, &task_id, steps).await
     }
 
     /// Buries a task, or has it delivered again. What is to be stored then.
@@ -141,7 +139,7 @@ impl Executor {
             }
             true
         };
-        let done = while_held(lease, &task_id, steps).await.unwrap_or(false);
+        let done = while_held(lease, &task_id, steps).await;
         let Settlement::Bury(error) = settlement else {
             return None;
         };
@@ -182,20 +180,23 @@ impl Executor {
             started_at_ms,
             ..
         } = job;
-        let subject = Subject {
+        let result = TaskResult {
             task_id: task.task_id,
             session_id: task.session_id,
             lane: task.lane,
             command_type: task.command_type,
-            worker_id: self.worker_id.clone(),
+            success: result.success,
+            result: result.result,
+            error: result.error,
+            error_kind: result.error_kind,
             attempt: job.attempt,
+            worker_id: self.worker_id.clone(),
             started_at_ms,
             duration_ms: match started_at_ms {
                 0 => 0,
                 started => clock::now_ms().saturating_sub(started),
             },
         };
-        let result = subject.result(result);
         Box::new(Ending {
             body: job.encoding.encode(&result),
             result,
@@ -253,7 +254,7 @@ impl Executor {
 
     /// Acknowledges a task and removes its body; not before: a task that may be delivered again must
     /// stay readable.
-    async fn acknowledge_large(&self, reply: &ReplySubject, blob: &str, task_id: &str) {
+    async fn acknowledge_large(&self, reply: &Subject, blob: &str, task_id: &str) {
         let heard = tell(&self.broker, reply, Answer::Done).await;
         self.steps.at(Step::Acked, task_id);
         if heard && let Err(error) = self.broker.remove_blob(blob).await {
@@ -381,18 +382,14 @@ impl Executor {
     }
 }
 
-/// What `steps` come to, as long as the lease is ours.
-async fn while_held<T>(
-    lease: &Lease<'_>,
-    task_id: &str,
-    steps: impl Future<Output = T>,
-) -> Option<T> {
+/// Keeps the lease while `steps` are taken. Whether they came to their end before it was lost.
+async fn while_held(lease: &Lease<'_>, task_id: &str, steps: impl Future<Output = bool>) -> bool {
     tokio::select! {
         biased;
-        done = steps => Some(done),
+        done = steps => done,
         () = lease.keep() => {
             tracing::warn!(task.id = task_id, "the lease was lost before it was settled");
-            None
+            false
         }
     }
 }
