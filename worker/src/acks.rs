@@ -11,11 +11,8 @@ use async_nats::Subject;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
+use crate::delivery::ANSWER_TRIES;
 use crate::steps::{Step, Steps};
-
-/// How often the broker is told before the tasks are left to their redelivery. Whoever gets one
-/// finds its result, and acknowledges it.
-const TRIES: u32 = 3;
 
 /// The acknowledgements that a worker is about to send. Clones share them.
 #[derive(Debug, Clone)]
@@ -65,7 +62,7 @@ impl Acks {
 
     async fn tell(&self, lane: SessionLane) {
         let ended = mem::take(&mut self.0.ended.lock()[lane.index()]);
-        for _ in 0..TRIES {
+        for _ in 0..ANSWER_TRIES {
             if self.0.broker.acknowledge_all(&ended.replies).await {
                 for task_id in &ended.task_ids {
                     self.0.steps.at(Step::Acked, task_id);

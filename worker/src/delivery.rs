@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use a3s_shared::broker::{Broker, Delivered, StoredTask, header_pairs};
+use a3s_shared::broker::{ACK, Broker, Delivered, StoredTask, header_pairs};
 use a3s_shared::protocol::TaskHeaders;
 use async_nats::{Message, Subject};
 use bytes::Bytes;
 
-/// How often an answer to the broker is repeated before it is left to the redelivery.
-const ANSWER_TRIES: u32 = 3;
+/// How often the broker is told of a delivery before it is left to the redelivery.
+pub(crate) const ANSWER_TRIES: u32 = 3;
 
 /// A delivery whose subject and broker data are understood; its body may still be nonsense.
 #[derive(Debug, Clone)]
@@ -36,7 +36,7 @@ impl Answer {
     /// In the broker's words.
     pub(crate) fn text(self) -> Bytes {
         match self {
-            Self::Done => Bytes::from_static(b"+ACK"),
+            Self::Done => ACK,
             Self::Working => Bytes::from_static(b"+WPI"),
             Self::Again(delay) if delay.is_zero() => Bytes::from_static(b"-NAK"),
             Self::Again(delay) => format!(r#"-NAK {{"delay": {}}}"#, delay.as_nanos()).into(),

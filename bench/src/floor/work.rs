@@ -2,11 +2,10 @@
 
 use std::collections::HashMap;
 
-use a3s_shared::broker::{Broker, Settings, TaskStream};
+use a3s_shared::broker::{ACK, Broker, Settings, TaskStream};
 use a3s_shared::protocol::{DEFAULT_POOL, Encoding, headers};
 use anyhow::{Context, Result, bail};
 use async_nats::{Client, HeaderMap, Message, Subject};
-use bytes::Bytes;
 use clap::Args;
 use futures::{FutureExt, StreamExt};
 
@@ -116,14 +115,13 @@ impl Worker {
 
     /// Acknowledges what has ended. The broker's word on the last one holds for all.
     async fn acknowledge(&mut self) -> Result<()> {
-        let body = Bytes::from_static(b"+ACK");
         let last = self.ended.pop();
         for ack in self.ended.drain(..) {
-            self.client.publish(ack, body.clone()).await?;
+            self.client.publish(ack, ACK).await?;
         }
         if let Some(ack) = last {
             let reply = [&self.inbox, CONFIRMED].concat();
-            self.client.publish_with_reply(ack, reply, body).await?;
+            self.client.publish_with_reply(ack, reply, ACK).await?;
         }
         Ok(())
     }

@@ -82,8 +82,8 @@ use crate::runtime::denials::{Act, Denials};
 /// How long one request to the broker may take before it counts as unanswered.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What removes a delivered task.
-const ACK: Bytes = Bytes::from_static(b"+ACK");
+/// What a delivery is answered with that is settled: the broker removes its task.
+pub const ACK: Bytes = Bytes::from_static(b"+ACK");
 
 /// Subjects with this in them, wherever.
 fn mentions(part: String) -> impl Fn(&str) -> bool + Send + Sync + 'static {
