@@ -19,6 +19,9 @@ const HELD_AT_MOST_MS = 1_000;
 /** How long a draining worker waits for what the broker has sent already, in milliseconds. */
 const DRAIN_AT_MOST_MS = 2_000;
 
+/** How long nothing may come before a draining worker stops to listen, in milliseconds. */
+const QUIET_MS = 100;
+
 /** The longest time without a look around, in milliseconds. */
 const LOOK_AROUND_MS = 1_000;
 
@@ -32,6 +35,7 @@ export class Puller {
   readonly #running = new Set<Promise<void>>();
   #subscription: Subscription | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #onHeard: (() => void) | undefined;
   #due = false;
   #stopped = false;
 
@@ -67,16 +71,33 @@ export class Puller {
     });
   }
 
-  /**
-   * Ends the pulls at the broker and gives back what they brought. The inbox is drained, not
-   * dropped: what the broker sent before it heard of the end has cost a delivery.
-   */
+  /** Ends the pulls at the broker and gives back what they brought. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    const drained = this.#subscription?.drain().catch(() => undefined);
-    await Promise.race([drained, new Promise((resolve) => setTimeout(resolve, DRAIN_AT_MOST_MS).unref())]);
+    await Promise.race([this.#listenToTheEnd(), new Promise((resolve) => setTimeout(resolve, DRAIN_AT_MOST_MS).unref())]);
     for (const deliveries of this.#held.values()) for (const delivery of deliveries.splice(0)) this.#handBack(delivery);
+  }
+
+  /**
+   * The inbox is drained, not dropped: what the broker sent before it heard of the end has cost a
+   * delivery. And what it is about to send at the moment it hears of it is lost for a lease, so
+   * pulls that something waits for are filled first: that takes milliseconds.
+   */
+  async #listenToTheEnd(): Promise<void> {
+    while (this.#pulls.anyWait() && await this.#hears()) { /* what came may have filled a pull */ }
+    await this.#subscription?.drain().catch(() => undefined);
+  }
+
+  /** Whether a message comes within QUIET_MS. */
+  #hears(): Promise<boolean> {
+    return new Promise((resolve) => {
+      const quiet = setTimeout(() => { resolve(false); }, QUIET_MS);
+      this.#onHeard = () => {
+        clearTimeout(quiet);
+        resolve(true);
+      };
+    });
   }
 
   /** Resolves when nothing that was started is running any more. */
@@ -135,6 +156,7 @@ export class Puller {
 
   #onMessage(message: Msg): void {
     this.lastPullMs = this.broker.clock.nowMs();
+    this.#onHeard?.();
     const delivery = Delivery.read(this.broker, message);
     if (delivery) {
       const { lane } = delivery.stored.address;

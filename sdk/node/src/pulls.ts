@@ -92,6 +92,11 @@ export class Pulls {
     return latest;
   }
 
+  /** Whether a pull may bring something yet. */
+  anyWait(): boolean {
+    return this.#lanes.some(({ state }) => state.is === "sweeping" || state.is === "armed");
+  }
+
   /** A task of `lane` arrived. */
   arrived(lane: Lane): void {
     const entry = this.#find(lane);

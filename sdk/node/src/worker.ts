@@ -120,9 +120,9 @@ export class Worker {
     log.info(`worker ${workerId} is ready for tasks of ${JSON.stringify(serves)} in ${lanes.join(", ")}`);
     await Promise.race([this.#draining, broker.nc.closed()]);
 
+    await puller.stop();
     draining = true;
     void announcer.announce();
-    await puller.stop();
     await within(drainMs, Promise.race([puller.idle(), this.#stopping]));
     executor.stopNow();
     if (!(await within(FAREWELL_MS, puller.idle()))) {

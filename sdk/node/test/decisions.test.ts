@@ -37,6 +37,19 @@ test("lanes are asked top-down and armed when all are empty", () => {
   assert.deepEqual(brief(settle(pulls, 0)), [["Control", 1, true], ["Query", 1, true], ["Execute", 1, true]]);
 });
 
+test("a pull may bring something until it did", () => {
+  const pulls = new Pulls(["Query"], false);
+  assert.equal(pulls.anyWait(), false);
+  const [sweep] = pulls.plan(0, () => 1);
+  assert.equal(pulls.anyWait(), true);
+  pulls.status("Query", sweep?.id ?? 0, "empty", 0);
+  assert.equal(pulls.anyWait(), false);
+  pulls.plan(0, () => 1);
+  assert.equal(pulls.anyWait(), true);
+  pulls.arrived("Query");
+  assert.equal(pulls.anyWait(), false);
+});
+
 test("an arrival makes its lane unknown and only that lane is swept", () => {
   const pulls = new Pulls(["Execute", "Control", "Query"], false);
   settle(pulls, 0);

@@ -47,6 +47,19 @@ def test_lanes_are_swept_top_down_and_armed_when_all_are_empty() -> None:
     assert pulls.plan(0.4, lambda _: 3) == []
 
 
+def test_a_pull_may_bring_something_until_it_did() -> None:
+    pulls = Pulls([QUERY], capped=False)
+    assert not pulls.any_wait()
+    [sweep] = pulls.plan(0.0, _one)
+    assert pulls.any_wait()
+    pulls.status(QUERY, sweep.id, Status.EMPTY, 0.0)
+    assert not pulls.any_wait()
+    pulls.plan(0.0, _one)
+    assert pulls.any_wait()
+    pulls.arrived(QUERY)
+    assert not pulls.any_wait()
+
+
 def test_a_lane_without_room_is_not_asked_and_what_arrives_is_followed_by_another_sweep() -> None:
     pulls = Pulls([QUERY], capped=False)
     assert pulls.plan(0.0, lambda _: 0) == []

@@ -25,6 +25,8 @@ HELD_AT_MOST = 1.0
 """Seconds that a surplus task waits here for a slot before somebody else gets it."""
 DRAIN_AT_MOST = 2.0
 """Seconds that a draining worker waits for what the broker has sent already."""
+QUIET = 0.1
+"""Seconds in which nothing may come before a draining worker stops to listen."""
 LOOK_AROUND = 1.0
 """The longest time that the loop sleeps without looking around."""
 
@@ -44,6 +46,7 @@ class Puller:
         self._inbox = broker.client.new_inbox()
         self._subscription: Subscription | None = None
         self._wake = asyncio.Event()
+        self._heard = asyncio.Event()
         self._stopping = False
         self.running: set[asyncio.Task[None]] = set()
         self.last_pull_ms = 0
@@ -138,6 +141,7 @@ class Puller:
 
     async def _on_message(self, message: Msg) -> None:
         self.last_pull_ms = clock.now_ms()
+        self._heard.set()
         status = (message.headers or {}).get("Status")
         if status and not message.reply:
             self._on_status(message, status)
@@ -164,14 +168,24 @@ class Puller:
         self._wake.set()
 
     async def _give_back(self) -> None:
-        """Ends the pulls at the broker and gives back what they brought. The inbox is drained, not
-        dropped: what the broker sent before it heard of the end has cost a delivery."""
-        if self._subscription is not None:
-            try:
-                drained = self._subscription.drain()  # type: ignore[no-untyped-call]
-                await asyncio.wait_for(drained, DRAIN_AT_MOST)
-            except (Error, OSError, asyncio.TimeoutError):
-                log.warning("what the broker sent last is left to its redelivery")
+        """Ends the pulls at the broker and gives back what they brought."""
+        try:
+            await asyncio.wait_for(self._listen_to_the_end(), DRAIN_AT_MOST)
+        except (Error, OSError, asyncio.TimeoutError):
+            log.warning("what the broker sent last is left to its redelivery")
         for held in self._held.values():
             while held:
                 self._spawn(self._executor.return_unstarted(held.popleft()))
+
+    async def _listen_to_the_end(self) -> None:
+        """The inbox is drained, not dropped: what the broker sent before it heard of the end has
+        cost a delivery. And what it is about to send at the moment it hears of it is lost for a
+        lease, so pulls that something waits for are filled first: that takes milliseconds."""
+        while self._pulls.any_wait():
+            self._heard.clear()
+            try:
+                await asyncio.wait_for(self._heard.wait(), QUIET)
+            except asyncio.TimeoutError:
+                break
+        if self._subscription is not None:
+            await self._subscription.drain()  # type: ignore[no-untyped-call]

@@ -110,6 +110,10 @@ class Pulls:
                 latest = max(latest, above.since + SETTLE)
         return latest
 
+    def any_wait(self) -> bool:
+        """Whether a pull may bring something yet."""
+        return any(x.state in (_Is.SWEEPING, _Is.ARMED) for x in self._lanes.values())
+
     def arrived(self, lane: SessionLane) -> None:
         """A task of `lane` arrived."""
         found = self._lanes.get(lane)

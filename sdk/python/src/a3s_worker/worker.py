@@ -193,6 +193,7 @@ class Worker:
         executor = Executor(broker, settler, self._tools, cancels, binding.ack_wait)
         puller = Puller(broker, executor, binding, slots)
         started_at_ms = clock.now_ms()
+        draining = False
 
         def heartbeat() -> dict[str, Any]:
             return {
@@ -203,7 +204,7 @@ class Worker:
                 "started_at_ms": started_at_ms,
                 "last_pull_ms": puller.last_pull_ms,
                 "seen_at_ms": clock.now_ms(),
-                "draining": self._stop.is_set(),
+                "draining": draining,
             }
 
         presence = Presence(broker, self.id, heartbeat, self._tool_info)
@@ -215,9 +216,10 @@ class Worker:
         log.info("worker %s serves %s", self.id, ", ".join(lane.id for lane in self._lanes))
         try:
             await self._until_stop(pulling)
-            presence.tell_now()
             puller.stop()
             await pulling
+            draining = True
+            presence.tell_now()
             await self._finish(executor, puller)
             await presence.farewell()
         finally:
