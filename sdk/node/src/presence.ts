@@ -15,6 +15,7 @@ const SERVICE = "io.nats.micro.v1";
 /** Writes heartbeats until it is stopped: at once, every five seconds, and when it is told that something changed. */
 export class Announcer {
   #timer: NodeJS.Timeout | undefined;
+  #written: Promise<void> = Promise.resolve();
 
   constructor(
     private readonly broker: Broker,
@@ -31,17 +32,18 @@ export class Announcer {
   }
 
   /** Writes the heartbeat of this moment. */
-  async announce(): Promise<void> {
-    try {
-      await announce(this.broker, this.now());
-    } catch (error) {
+  announce(): Promise<void> {
+    this.#written = announce(this.broker, this.now()).catch((error: unknown) => {
       this.log.warn(`the heartbeat was not written: ${reasonOf(error)}`);
-    }
+    });
+    return this.#written;
   }
 
   /** Removes the heartbeat. */
   async depart(): Promise<void> {
     clearInterval(this.#timer);
+    // One that is still to be written would come back.
+    await this.#written;
     await depart(this.broker, this.now().worker_id).catch(() => undefined);
   }
 

@@ -210,7 +210,7 @@ class Worker:
         presence = Presence(broker, self.id, heartbeat, self._tool_info)
         await presence.serve(_version())
         await puller.listen()
-        background = [following, asyncio.create_task(presence.announce())]
+        announcing = asyncio.create_task(presence.announce())
         pulling = asyncio.create_task(puller.run())
         self._ready.set()
         log.info("worker %s serves %s", self.id, ", ".join(lane.id for lane in self._lanes))
@@ -221,9 +221,11 @@ class Worker:
             draining = True
             presence.tell_now()
             await self._finish(executor, puller)
+            # One that is still to be written would come back after the farewell.
+            announcing.cancel()
             await presence.farewell()
         finally:
-            for task in background:
+            for task in (following, announcing):
                 task.cancel()
 
     async def _until_stop(self, pulling: "asyncio.Task[None]") -> None:
