@@ -124,6 +124,10 @@ impl Coordinator {
             .into_iter()
             .map(|core| async move { core.close().await });
         futures::future::join_all(closing).await;
+        // What has no outcome yet waits by itself from here on, and not for the loops.
+        for core in self.hub.sessions() {
+            core.look_for_results();
+        }
         self.hub.loops.lock().abort_all();
         let connection = self.hub.connection.lock().take();
         if let Some(connection) = connection {

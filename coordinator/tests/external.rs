@@ -188,6 +188,67 @@ async fn without_a_worker_the_coordinator_settles_at_the_deadline_and_leaves_not
 }
 
 #[tokio::test]
+async fn a_task_is_settled_at_its_deadline_though_nobody_holds_its_session_any_more() {
+    let bench = Bench::start().await;
+    let id = {
+        let session = bench.external("s").await;
+        let task = Task::new("t", json!({})).timeout_ms(300);
+        let handle = session.submit(QUERY, task).await.expect("taken");
+        handle.task_id().to_owned()
+    };
+    let result = eventually("it is settled", SOON, || async {
+        let found = bench.broker().result("s", &id).await;
+        found.expect("an answer").ok_or("no result".to_owned())
+    })
+    .await;
+    assert_eq!(result.outcome(), Outcome::TimedOut);
+    eventually("it is gone", SOON, || async {
+        let n = bench.tasks_stored().await;
+        (n == 0).then_some(()).ok_or(format!("{n} are there"))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_task_is_answered_though_its_process_closed_the_connection() {
+    let bench = Bench::start().await;
+    let session = bench.external("s").await;
+    let task = Task::new("t", json!({})).timeout_ms(1_000);
+    let handle = session.submit(QUERY, task).await.expect("taken");
+    session.leave().await;
+    bench.coordinator.close().await;
+    let answer = timeout(SOON, handle).await.expect("bounded");
+    assert!(
+        matches!(answer, Err(TaskError::NoAnswer { .. })),
+        "{answer:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_task_that_takes_long_is_looked_for_and_can_be_cancelled() {
+    let bench = Bench::start().await;
+    let _worker = bench
+        .play(&[QUERY], |task| async move {
+            tokio::time::sleep(Duration::from_millis(5_500)).await;
+            success(task.payload)
+        })
+        .await;
+    let session = bench.external("s").await;
+    let submit = |n: u64| session.submit(QUERY, Task::new("t", json!({ "n": n })));
+    let patient = submit(1).await.expect("taken");
+    let given_up = submit(2).await.expect("taken");
+    tokio::time::sleep(Duration::from_millis(5_200)).await;
+    assert!(given_up.cancel().await.expect("confirmed"));
+    let result = patient.await.expect("a result");
+    assert_eq!(result.result["n"], 1);
+    let result = given_up.await.expect("a result");
+    assert!(
+        matches!(result.outcome(), Outcome::Cancelled | Outcome::Completed),
+        "{result:?}"
+    );
+}
+
+#[tokio::test]
 async fn a_task_that_never_started_expires_in_its_lane() {
     let bench = Bench::start().await;
     let session = bench.external("s").await;

@@ -59,7 +59,7 @@ impl Delivery {
                 sequence: told.sequence,
                 stored_at_ms: told.stored_at_ms,
                 address,
-                subject: message.subject.to_string(),
+                subject: message.subject.as_str().to_owned(),
                 raw_headers,
                 body: message.payload,
             },

@@ -55,9 +55,7 @@ impl Core {
                 .await?;
         }
         // The answer may have come while the marker was on its way; the wish was in time all the same.
-        self.state
-            .lock()
-            .signal(id, Signal::Cancel(reason.to_owned()));
+        self.signal(id, Signal::Cancel(reason.to_owned()));
         Ok(ours)
     }
 
@@ -69,16 +67,15 @@ impl Core {
             match state.outstanding.get(id).map(|task| task.ticket) {
                 None => return,
                 Some(Some(ticket)) => state.scheduler.remove(ticket),
-                Some(None) => {
-                    state.signal(id, Signal::Cancel(reason.to_owned()));
-                    None
-                }
+                Some(None) => None,
             }
         };
         if let Some(job) = waiting {
             let result = job.cancelled(reason.to_owned());
             self.settle(job, Ok(result), false);
             self.pump();
+        } else {
+            self.signal(id, Signal::Cancel(reason.to_owned()));
         }
     }
 

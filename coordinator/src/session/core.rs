@@ -4,13 +4,15 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
+use a3s_shared::broker::Accepted;
 use a3s_shared::protocol::{Encoding, Route, SessionLane, TaskResult};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use tokio::time::{Duration, Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::job::{How, Job};
+use super::job::{How, Job, Signal};
+use super::outstanding::{Ear, Told};
 use super::reports::{Reports, Scope};
 use super::state::{Due, State};
 use super::{external, host, local, tokens};
@@ -70,7 +72,7 @@ impl Core {
         self.pump();
     }
 
-    fn perform(self: &Arc<Self>, due: Due) {
+    pub(super) fn perform(self: &Arc<Self>, due: Due) {
         if let Some(at) = due.alarm {
             self.hub.alarms.set(at, Arc::downgrade(self));
         }
@@ -87,10 +89,88 @@ impl Core {
             let result = job.timed_out("before it could start");
             self.settle(job, Ok(result), false);
         }
+        for task in due.send {
+            let core = Arc::downgrade(self);
+            self.hub.broker.post(task, move |id, accepted| {
+                if let Some(core) = core.upgrade() {
+                    core.sent(id, accepted);
+                }
+            });
+        }
         for job in due.start {
             // Boxed, because the runtime moves a future several times before and after it runs.
             tokio::spawn(Box::pin(run(Arc::clone(self), job)));
         }
+        for job in due.woken {
+            self.go_on(job);
+        }
+    }
+
+    /// A task that was sent has the broker's word, or none. Whoever is woken sends it again, under the
+    /// same id, and hears what is wrong.
+    fn sent(self: &Arc<Self>, id: &str, accepted: Option<Accepted>) {
+        let woken = {
+            let mut state = self.state.lock();
+            // Its result may have been faster, or something has woken it.
+            let Some(entry) = state.outstanding.get_mut(id) else {
+                return;
+            };
+            let Ear::Away { job, .. } = &mut entry.ear else {
+                return;
+            };
+            let first = accepted
+                .as_ref()
+                .is_some_and(|accepted| !accepted.duplicate);
+            job.accepted = accepted;
+            if first {
+                self.tell_submitted(job);
+                return;
+            }
+            entry.ear.wake(None)
+        };
+        if let Some(job) = woken {
+            self.go_on(job);
+        }
+    }
+
+    /// Tells a task something; `false` when nobody is left to hear it.
+    pub(super) fn signal(self: &Arc<Self>, task_id: &str, signal: Signal) -> bool {
+        let told = self.state.lock().tell(task_id, signal);
+        match told {
+            Told::Heard => true,
+            Told::Unheard => false,
+            Told::Woken(job) => {
+                self.go_on(job);
+                true
+            }
+        }
+    }
+
+    /// Waits in a future for a task that was away.
+    pub(super) fn go_on(self: &Arc<Self>, job: Box<Job>) {
+        let core = Arc::clone(self);
+        tokio::spawn(Box::pin(async move {
+            let (job, end) = external::run(&core, job).await;
+            core.ended(job, end);
+        }));
+    }
+
+    /// A task that was away has this result. Gives the result back when it was not away.
+    pub(super) fn came_home(self: &Arc<Self>, result: TaskResult) -> Option<TaskResult> {
+        let (job, due) = {
+            let mut state = self.state.lock();
+            let Some(job) = state.come_home(&result.task_id) else {
+                return Some(result);
+            };
+            self.tell_end(&job, &result, true);
+            state.count_end(&job, &result);
+            self.note_outstanding(state.outstanding.len());
+            (job, state.due(Instant::now()))
+        };
+        // Who submitted it may have stopped waiting.
+        let _ = job.answer.send(Ok(result));
+        self.perform(due);
+        None
     }
 
     /// A started task ended: its slot is free, its waiter has the answer, the world knows.
@@ -122,11 +202,8 @@ impl Core {
         {
             let mut state = self.state.lock();
             state.outstanding.remove(&job.task.task_id);
-            if let (Ok(result), Some(metrics)) = (&answer, &mut state.metrics) {
-                let lane = job.task.lane;
-                let retries = u64::from(result.attempt.saturating_sub(1));
-                metrics.count(lane, Count::Retried, retries);
-                metrics.ended(lane, result.outcome(), job.submitted.elapsed());
+            if let Ok(result) = &answer {
+                state.count_end(&job, result);
             }
             self.note_outstanding(state.outstanding.len());
         }
@@ -154,7 +231,7 @@ impl Core {
 
 /// Runs a task that has left the queue, to its end.
 async fn run(core: Arc<Core>, mut job: Box<Job>) {
-    job.room = None;
+    core.listen(&mut job);
     let to_host = matches!(job.how, How::External) && core.state.lock().host.is_pulling();
     let (job, end) = match job.how {
         // Boxed, so that a task that goes to a worker does not carry their size about.
@@ -165,14 +242,28 @@ async fn run(core: Arc<Core>, mut job: Box<Job>) {
             external::run(&core, job).await
         }
     };
-    match end {
-        End::Over { answer, told } => core.finish(job, answer, told),
-        End::Idle(result) => core.settle(job, Ok(result), false),
-        End::Again => core.again(job),
-    }
+    core.ended(job, end);
 }
 
 impl Core {
+    /// What a task is told goes to the future that runs it.
+    fn listen(&self, job: &mut Job) {
+        if job.signals.is_none()
+            && let Some(entry) = self.state.lock().outstanding.get_mut(&job.task.task_id)
+        {
+            job.signals = Some(entry.ear.listen());
+        }
+    }
+
+    /// A future has run a task.
+    fn ended(self: &Arc<Self>, job: Box<Job>, end: End) {
+        match end {
+            End::Over { answer, told } => self.finish(job, answer, told),
+            End::Idle(result) => self.settle(job, Ok(result), false),
+            End::Again => self.again(job),
+        }
+    }
+
     /// Puts a task back at the end of its lane.
     fn again(self: &Arc<Self>, job: Box<Job>) {
         let refused = self.state.lock().enqueue(job);

@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use a3s_shared::broker::{Accepted, Answer as StoredAnswer, BrokerError, Stored, SubmitError};
 use a3s_shared::protocol::{ErrorKind, TaskResult};
-use futures::StreamExt;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
@@ -22,13 +21,13 @@ use crate::handle::Answer;
 
 /// How long after a deadline a worker may still answer: it has to kill what ran, collect what
 /// that printed, and publish.
-const DEADLINE_GRACE: Duration = Duration::from_secs(2);
+pub(super) const DEADLINE_GRACE: Duration = Duration::from_secs(2);
 
 /// How long a worker has to answer for a cancelled task.
 const CANCEL_GRACE: Duration = Duration::from_secs(2);
 
 /// How often a task that takes long is looked for.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub(super) const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// How long looking may take.
 const LOOK_WITHIN: Duration = Duration::from_secs(1);
@@ -40,7 +39,6 @@ const SETTLE_WITHIN: Duration = Duration::from_secs(5);
 struct Trip<'a> {
     core: &'a Core,
     job: &'a mut Job,
-    accepted: Option<Accepted>,
     /// Its message's signature, where there is a key; its result names it.
     signature: Option<String>,
     /// Whether its result was not believed: nobody has told the world of its end.
@@ -53,14 +51,13 @@ struct Trip<'a> {
     alarm: Pin<Box<Sleep>>,
 }
 
-/// Publishes a task and waits for its outcome.
+/// Publishes a task, unless the broker has it, and waits for its outcome.
 pub(super) async fn run(core: &Arc<Core>, mut job: Box<Job>) -> (Box<Job>, End) {
     let now = Instant::now();
     let (settle_at, look_at) = (job.deadline + DEADLINE_GRACE, now + LOOK_EVERY);
     let mut trip = Trip {
         core,
         job: &mut job,
-        accepted: None,
         signature: None,
         disbelieved: false,
         settle_at,
@@ -74,13 +71,17 @@ pub(super) async fn run(core: &Arc<Core>, mut job: Box<Job>) -> (Box<Job>, End) 
 
 impl Trip<'_> {
     async fn travel(&mut self) -> End {
+        let accepted = self.job.accepted.as_ref();
+        let twice = accepted.is_some_and(|accepted| accepted.duplicate);
         // An id of the caller's own may have been here before a restart.
-        if self.job.named
+        if (self.job.named || twice)
             && let Some(result) = Box::pin(self.look()).await
         {
             return self.told(result);
         }
-        if let Some(end) = self.publish().await {
+        if self.job.accepted.is_none()
+            && let Some(end) = self.publish().await
+        {
             return end;
         }
         self.wait().await
@@ -89,6 +90,7 @@ impl Trip<'_> {
     /// Publishes the task. An end, if there is one without waiting any longer.
     async fn publish(&mut self) -> Option<End> {
         let (broker, job) = (&self.core.hub.broker, &mut *self.job);
+        job.restore_payload();
         let mut task = match broker.prepare(&job.task, &self.core.route, &job.options) {
             Ok(task) => task,
             Err(refused) => return Some(over(Err(TaskError::Refused(refused)))),
@@ -105,7 +107,7 @@ impl Trip<'_> {
             tokio::select! {
                 biased;
                 answer = &mut publish => return self.published(answer).await,
-                signal = self.job.signals.next() => {
+                signal = self.job.hear() => {
                     if let Some(result) = self.heard(signal).await {
                         return Some(self.told(result));
                     }
@@ -126,7 +128,7 @@ impl Trip<'_> {
             Ok(accepted) => {
                 self.core.tell_submitted(self.job);
                 let duplicate = accepted.duplicate;
-                self.accepted = Some(accepted);
+                self.job.accepted = Some(accepted);
                 if duplicate {
                     Box::pin(self.look()).await.map(|result| self.told(result))
                 } else {
@@ -144,7 +146,7 @@ impl Trip<'_> {
         loop {
             tokio::select! {
                 biased;
-                signal = self.job.signals.next() => {
+                signal = self.job.hear() => {
                     if let Some(result) = self.heard(signal).await {
                         return self.told(result);
                     }
@@ -250,7 +252,7 @@ impl Trip<'_> {
             .await?;
         // The task must not start any more. When this fails, the worker that gets it finds it
         // past its deadline or cancelled, and the result stored.
-        if let Some(accepted) = &self.accepted
+        if let Some(accepted) = &self.job.accepted
             && let Err(error) = broker.remove_task(accepted).await
         {
             tracing::debug!(task.id = own.task_id, %error, "a settled task was not removed");

@@ -70,14 +70,19 @@ impl Core {
     }
 
     /// Takes a result from the host. The first one counts.
-    pub(super) fn complete_from_host(&self, task_id: &str, answer: ExternalTaskResult) -> bool {
-        let mut state = self.state.lock();
-        state.host.withdraw(task_id) && state.signal(task_id, Signal::Answer(Box::new(answer)))
+    pub(super) fn complete_from_host(
+        self: &Arc<Self>,
+        task_id: &str,
+        answer: ExternalTaskResult,
+    ) -> bool {
+        let withdrawn = self.state.lock().host.withdraw(task_id);
+        withdrawn && self.signal(task_id, Signal::Answer(Box::new(answer)))
     }
 }
 
 /// Offers a task to the host and waits for its result.
 pub(super) async fn run(core: &Arc<Core>, mut job: Box<Job>) -> (Box<Job>, End) {
+    job.restore_payload();
     core.tell_attempt(&job, EventKind::Started, None, None);
     let (began, began_ms) = (Instant::now(), clock::now_ms());
     let once = job.options.effect == Effect::Once;

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
-use a3s_shared::broker::{Answer as StoredAnswer, TaskOptions};
+use a3s_shared::broker::{Accepted, Answer as StoredAnswer, PreparedTask, TaskOptions};
 use a3s_shared::protocol::{
     ErrorKind, ExternalTask, ExternalTaskResult, Outcome, TaskHandlerMode, TaskResult, clock,
 };
@@ -14,6 +14,7 @@ use futures::channel::mpsc;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, sleep_until};
 
+use super::core::Core;
 use crate::command::SessionCommand;
 use crate::handle::Answer;
 
@@ -81,13 +82,36 @@ pub(super) struct Job {
     pub(super) deadline: Instant,
     /// Whether it counts against its lane's cap.
     pub(super) holds_slot: bool,
-    pub(super) signals: mpsc::Receiver<Signal>,
+    /// What it hears, once a future runs it.
+    pub(super) signals: Option<mpsc::Receiver<Signal>>,
+    /// Its message, if it can go to a worker without a future. Its payload is there then, and
+    /// nowhere else.
+    pub(super) prepared: Option<PreparedTask>,
+    /// The broker's word that it has it.
+    pub(super) accepted: Option<Accepted>,
     pub(super) answer: oneshot::Sender<Answer>,
+    /// The session lives until it has an outcome, whoever else drops it.
+    pub(super) _session: Arc<Core>,
     /// Its place among those that wait; given up when it starts.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 impl Job {
+    /// The next thing that it is told; `None` when the session has forgotten it.
+    pub(super) async fn hear(&mut self) -> Option<Signal> {
+        match &mut self.signals {
+            Some(signals) => signals.next().await,
+            None => None,
+        }
+    }
+
+    /// Has its payload again, if that went into a message.
+    pub(super) fn restore_payload(&mut self) {
+        if self.task.payload.is_null() {
+            self.task.payload = self.command.payload();
+        }
+    }
+
     /// A result that this process gives it.
     pub(super) fn result(
         &self,
@@ -132,20 +156,21 @@ impl Job {
 
     /// Resolves when the task must end before it is done, with the result that it then has.
     pub(super) async fn stopped(&mut self, where_: &str) -> TaskResult {
+        let deadline = self.deadline;
         loop {
             tokio::select! {
-                signal = self.signals.next() => match signal {
+                signal = self.hear() => match signal {
                     Some(Signal::Cancel(reason)) => return self.cancelled(reason),
                     Some(Signal::Result(stored)) => return stored.result,
                     Some(Signal::Answer(answer)) => return self.answered(Ok(*answer)),
                     Some(Signal::Look) => {}
                     // The session forgot it; its time still ends.
                     None => {
-                        sleep_until(self.deadline).await;
+                        sleep_until(deadline).await;
                         return self.timed_out(where_);
                     }
                 },
-                () = sleep_until(self.deadline) => return self.timed_out(where_),
+                () = sleep_until(deadline) => return self.timed_out(where_),
             }
         }
     }

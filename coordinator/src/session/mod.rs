@@ -3,6 +3,7 @@
 //! * `builder`: how a session is opened; `record` is its entry at the broker, `inherited` what
 //!   an earlier process left there.
 //! * `submit`: the door. `state` holds what waits and what runs, and decides what starts.
+//! * `outstanding`: a task without an outcome, and who hears what it is told.
 //! * `core`: starts what `state` says, and tells how each task ended.
 //! * `external`, `local`, `host`: the three ways a task is run; `bury` keeps what failed for good.
 //!   `job` is a task on its way.
@@ -21,6 +22,7 @@ mod host;
 mod inherited;
 mod job;
 mod local;
+mod outstanding;
 mod record;
 mod reports;
 mod results;

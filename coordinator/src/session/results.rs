@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Weak};
 
-use a3s_shared::broker::ResultFeed;
+use a3s_shared::broker::{Answer, ResultFeed};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::core::Core;
 use super::job::Signal;
+use super::outstanding::Told;
 
 impl Core {
     /// Reads `feed` as long as the session is there.
@@ -16,14 +17,34 @@ impl Core {
     }
 
     /// Lets every task that waits for a worker's result look for it.
-    pub(crate) fn look_for_results(&self) {
-        let mut state = self.state.lock();
-        let started = state
-            .outstanding
-            .values_mut()
-            .filter(|task| task.ticket.is_none());
-        for task in started.filter(|task| task.external) {
-            let _ = task.signals.try_send(Signal::Look);
+    pub(crate) fn look_for_results(self: &Arc<Self>) {
+        let mut woken = Vec::new();
+        {
+            let mut state = self.state.lock();
+            let tasks = state.outstanding.values_mut();
+            let started = tasks.filter(|task| task.external && task.ticket.is_none());
+            for task in started {
+                if let Told::Woken(job) = task.ear.tell(Signal::Look) {
+                    woken.push(job);
+                }
+            }
+        }
+        for job in woken {
+            self.go_on(job);
+        }
+    }
+
+    fn heard_answer(self: &Arc<Self>, mut answer: Answer) {
+        // Whether to believe it is for the task's future to say, where that is a question.
+        if !answer.refused {
+            match self.came_home(answer.result) {
+                None => return,
+                Some(result) => answer.result = result,
+            }
+        }
+        let (id, lane) = (answer.result.task_id.clone(), answer.result.lane);
+        if !self.signal(&id, Signal::Result(Box::new(answer))) {
+            self.inherited_ended(lane);
         }
     }
 }
@@ -31,13 +52,6 @@ impl Core {
 async fn forward(mut feed: ResultFeed, core: Weak<Core>) {
     while let Some(answer) = feed.next_answer().await {
         let Some(core) = core.upgrade() else { return };
-        let (id, lane) = (answer.result.task_id.clone(), answer.result.lane);
-        let ours = core
-            .state
-            .lock()
-            .signal(&id, Signal::Result(Box::new(answer)));
-        if !ours {
-            core.inherited_ended(lane);
-        }
+        core.heard_answer(answer);
     }
 }

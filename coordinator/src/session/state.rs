@@ -1,20 +1,26 @@
 //! What waits and what runs in a session, and what starts next. No I/O: it is told the time, and
 //! answers with what to do. Behind one lock, which is held for short and never across an await.
 
-use a3s_shared::broker::Backlog;
-use a3s_shared::protocol::{LaneHandlerConfig, SessionLane};
+use std::time::Duration;
+
+use a3s_shared::broker::{Backlog, PreparedTask};
+use a3s_shared::protocol::{LaneHandlerConfig, SessionLane, TaskResult};
 use foldhash::HashMap;
-use futures::channel::mpsc;
 use tokio::time::Instant;
 
+use super::external::{DEADLINE_GRACE, LOOK_EVERY};
 use super::host::HostTasks;
 use super::job::{ExternalHandler, How, Job, Signal};
+use super::outstanding::{Ear, Outstanding, Told};
 use crate::alerts::{Alert, DepthAlerts};
 use crate::allowance::{Allowance, Pause};
 use crate::config::Plan;
-use crate::metrics::{Metrics, MetricsSnapshot};
-use crate::scheduler::{Edge, Scheduler, Ticket, Waiting};
+use crate::metrics::{Count, Metrics, MetricsSnapshot};
+use crate::scheduler::{Edge, Scheduler, Waiting};
 use crate::stats::{LaneStatus, SessionQueueStats};
+
+/// How far apart those who are away are looked through. Each time costs a look at all of them.
+const SWEEPS_APART: Duration = Duration::from_millis(50);
 
 /// The changing part of a session.
 pub(super) struct State {
@@ -27,32 +33,22 @@ pub(super) struct State {
     pub(super) metrics: Option<Metrics>,
     alerts: Option<DepthAlerts>,
     pub(super) allowance: Option<Allowance>,
+    /// When the first one of those who are away is to be woken.
+    sweep_at: Option<Instant>,
     /// When the next alarm rings; None when none is set.
     alarm: Option<Instant>,
-}
-
-/// A task without an outcome.
-#[derive(Debug)]
-pub(super) struct Outstanding {
-    pub(super) lane: SessionLane,
-    pub(super) external: bool,
-    /// Whether it was given to the broker: it counts what is queued there.
-    pub(super) published: bool,
-    /// In the broker's time, milliseconds since 1970.
-    pub(super) deadline_ms: u64,
-    /// In the broker's time too.
-    pub(super) submitted_ms: u64,
-    /// Where it waits; None once it has started.
-    pub(super) ticket: Option<Ticket>,
-    pub(super) signals: mpsc::Sender<Signal>,
 }
 
 /// What is to be done now.
 #[expect(clippy::vec_box, reason = "a job goes on in its box")]
 #[derive(Debug, Default)]
 pub(super) struct Due {
-    /// Tasks to start.
+    /// Tasks to run in a future.
     pub(super) start: Vec<Box<Job>>,
+    /// Tasks to send to a worker. They are away already.
+    pub(super) send: Vec<PreparedTask>,
+    /// Tasks that were away for too long, to go on in a future.
+    pub(super) woken: Vec<Box<Job>>,
     /// Tasks whose time was over before they started.
     pub(super) expired: Vec<Box<Job>>,
     /// When to ask again, if nothing happens before.
@@ -77,6 +73,7 @@ impl State {
             metrics: plan.metrics.then(Metrics::new),
             alerts: plan.alerts.then(DepthAlerts::default),
             allowance: plan.rate.map(|limit| Allowance::new(limit.most_ahead())),
+            sweep_at: None,
             alarm: None,
         }
     }
@@ -106,8 +103,11 @@ impl State {
         let mut due = Due::default();
         self.observe(&mut due);
         due.expired = self.scheduler.expire(now);
+        if self.sweep_at.is_some_and(|at| at <= now) {
+            self.sweep(now, &mut due.woken);
+        }
         let mut next = None;
-        match self.start_what_may(now, &mut due.start) {
+        match self.start_what_may(now, &mut due) {
             Some(Pause::Ask(wanted)) => due.ask = Some(wanted),
             Some(Pause::Until(at)) => next = Some(at),
             Some(Pause::Asked) | None => {}
@@ -118,8 +118,7 @@ impl State {
     }
 
     /// Starts tasks until none may start; says what the rate limit waits for, if it is that.
-    #[expect(clippy::vec_box, reason = "a job goes on in its box")]
-    fn start_what_may(&mut self, now: Instant, start: &mut Vec<Box<Job>>) -> Option<Pause> {
+    fn start_what_may(&mut self, now: Instant, due: &mut Due) -> Option<Pause> {
         while self.scheduler.ready(now).is_some() {
             if let Some(allowance) = &mut self.allowance
                 && let Err(pause) = allowance.take(now)
@@ -130,15 +129,50 @@ impl State {
                 break;
             };
             let job = waiting.item;
-            if let Some(entry) = self.outstanding.get_mut(&job.task.task_id) {
-                entry.ticket = None;
-            }
             if let Some(metrics) = &mut self.metrics {
                 metrics.started(lane, now.saturating_duration_since(job.submitted));
             }
-            start.push(job);
+            self.start(job, now, due);
         }
         None
+    }
+
+    fn start(&mut self, mut job: Box<Job>, now: Instant, due: &mut Due) {
+        job.room = None;
+        let to_host = self.host.is_pulling();
+        let Some(entry) = self.outstanding.get_mut(&job.task.task_id) else {
+            return due.start.push(job);
+        };
+        entry.ticket = None;
+        match job.prepared.take() {
+            Some(prepared) if !to_host && entry.ear.has_heard_nothing() => {
+                let until = (job.deadline + DEADLINE_GRACE).min(now + LOOK_EVERY);
+                self.sweep_at = Some(self.sweep_at.map_or(until, |at| at.min(until)));
+                entry.published = true;
+                entry.ear = Ear::Away { job, until };
+                due.send.push(prepared);
+            }
+            _ => due.start.push(job),
+        }
+    }
+
+    /// Wakes the tasks that are away for too long.
+    #[expect(clippy::vec_box, reason = "a job goes on in its box")]
+    fn sweep(&mut self, now: Instant, woken: &mut Vec<Box<Job>>) {
+        let mut next: Option<Instant> = None;
+        for entry in self.outstanding.values_mut() {
+            let Ear::Away { job, until } = &entry.ear else {
+                continue;
+            };
+            if *until > now {
+                next = Some(next.map_or(*until, |at| at.min(*until)));
+                continue;
+            }
+            // One that has no time left is settled at once.
+            let look = (job.deadline + DEADLINE_GRACE > now).then_some(Signal::Look);
+            woken.extend(entry.ear.wake(look));
+        }
+        self.sweep_at = next.map(|at| at.max(now + SWEEPS_APART));
     }
 
     /// An alarm to set, unless one rings early enough.
@@ -148,6 +182,7 @@ impl State {
             .next_deadline()
             .into_iter()
             .chain(pause)
+            .chain(self.sweep_at)
             .min()?;
         if self.alarm.is_some_and(|alarm| alarm <= next) {
             return None;
@@ -215,13 +250,34 @@ impl State {
             .map(|metrics| metrics.snapshot(depth, active))
     }
 
-    /// Tells a task something; `false` when there is no such task.
-    pub(super) fn signal(&mut self, task_id: &str, signal: Signal) -> bool {
-        let Some(entry) = self.outstanding.get_mut(task_id) else {
-            return false;
+    /// Tells a task something.
+    pub(super) fn tell(&mut self, task_id: &str, signal: Signal) -> Told {
+        match self.outstanding.get_mut(task_id) {
+            Some(entry) => entry.ear.tell(signal),
+            None => Told::Unheard,
+        }
+    }
+
+    /// Takes out a task that is away: it has an outcome. None when it is not away.
+    pub(super) fn come_home(&mut self, task_id: &str) -> Option<Box<Job>> {
+        let entry = self.outstanding.get(task_id)?;
+        if !matches!(entry.ear, Ear::Away { .. }) {
+            return None;
+        }
+        let Ear::Away { job, .. } = self.outstanding.remove(task_id)?.ear else {
+            return None;
         };
-        let sent = entry.signals.try_send(signal);
-        sent.is_ok() || sent.is_err_and(|error| error.is_full())
+        self.scheduler.finish(job.task.lane, job.holds_slot);
+        Some(job)
+    }
+
+    /// Counts a task that ended.
+    pub(super) fn count_end(&mut self, job: &Job, result: &TaskResult) {
+        if let Some(metrics) = &mut self.metrics {
+            let retries = u64::from(result.attempt.saturating_sub(1));
+            metrics.count(job.task.lane, Count::Retried, retries);
+            metrics.ended(job.task.lane, result.outcome(), job.submitted.elapsed());
+        }
     }
 
     /// How a task that is submitted to `lane` now is handled.

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use a3s_shared::broker::TaskOptions;
+use a3s_shared::broker::{PreparedTask, TaskOptions};
 use a3s_shared::protocol::{
     Effect, ExternalTask, RetryPolicy, Route, SessionLane, Token, clock, validate_token,
 };
-use futures::channel::mpsc;
+use serde_json::Value;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::core::Core;
-use super::job::{How, Job, SIGNALS_KEPT};
-use super::state::Outstanding;
+use super::job::{How, Job};
+use super::outstanding::{Ear, Outstanding};
+use super::state::Due;
 use crate::command::SessionCommand;
 use crate::error::SubmitError;
 use crate::handle::TaskHandle;
@@ -23,6 +24,12 @@ use crate::metrics::Count;
 /// producer that is too fast is slowed down instead of filling the memory.
 pub const MAX_WAITING: usize = 10_000;
 
+/// Bytes of a payload that are written where the task is submitted; more are written elsewhere.
+const SMALL: usize = 64 * 1024;
+
+/// What any value counts beside its text.
+const NODE: usize = 16;
+
 impl Core {
     /// Takes a command.
     pub(super) async fn submit(
@@ -30,8 +37,13 @@ impl Core {
         lane: SessionLane,
         command: Arc<dyn SessionCommand>,
     ) -> Result<TaskHandle, SubmitError> {
-        let how = self.state.lock().how(lane);
-        let timeout_ms = self.timeout_ms(lane, command.timeout_ms());
+        let (how, handler_ms) = {
+            let state = self.state.lock();
+            (state.how(lane), state.handlers[lane.index()].timeout_ms)
+        };
+        let ceiling = self.plan.ceilings[lane.index()].unwrap_or(u64::MAX);
+        // What the command says, else the shorter of what its lane's handler and its lane say.
+        let timeout_ms = command.timeout_ms().unwrap_or(handler_ms.min(ceiling));
         if timeout_ms == 0 {
             let command_type = command.command_type().to_owned();
             return Err(SubmitError::ZeroTimeout { command_type });
@@ -53,14 +65,6 @@ impl Core {
         let deadline = submitted + Duration::from_millis(timeout_ms);
         let room = self.enter(&task, deadline).await?;
         self.admit(task, command, how, submitted, deadline, room)
-    }
-
-    /// From submit to result: what the command says, else the shorter of what its lane's handler
-    /// and its lane say.
-    fn timeout_ms(&self, lane: SessionLane, own: Option<u64>) -> u64 {
-        let handler = self.state.lock().handlers[lane.index()].timeout_ms;
-        let ceiling = self.plan.ceilings[lane.index()].unwrap_or(u64::MAX);
-        own.unwrap_or(handler.min(ceiling))
     }
 
     /// Waits for room in the lane.
@@ -93,7 +97,6 @@ impl Core {
         room: OwnedSemaphorePermit,
     ) -> Result<TaskHandle, SubmitError> {
         let (lane, task_id) = (task.lane, task.task_id.clone());
-        let (signals, heard) = mpsc::channel(SIGNALS_KEPT);
         let (answer, awaited) = oneshot::channel();
         let external = matches!(how, How::External | How::Callback(_));
         let entry = Outstanding {
@@ -103,13 +106,13 @@ impl Core {
             deadline_ms: task.deadline_ms,
             submitted_ms: task.deadline_ms.saturating_sub(task.timeout_ms),
             ticket: None,
-            signals,
+            ear: Ear::Nobody(Vec::new()),
         };
         // In an own lane the broker holds the line, over all workers and coordinators.
         let by_broker = matches!(how, How::External) && self.route == Route::Own;
         let told = !matches!(how, How::External);
         // Boxed: it is handed on many times.
-        let job = Box::new(Job {
+        let mut job = Box::new(Job {
             options: self.options(lane, command.as_ref()),
             named: command.task_id().is_some(),
             task,
@@ -119,16 +122,20 @@ impl Core {
             submitted,
             deadline,
             holds_slot: !by_broker,
-            signals: heard,
+            signals: None,
+            prepared: None,
+            accepted: None,
             answer,
+            _session: Arc::clone(self),
             room: Some(room),
         });
+        self.prepare(&mut job);
         let event = told.then(|| (self.submitted_event(&job), Self::scope(&job.how)));
-        self.enqueue_new(job, entry)?;
+        let due = self.enqueue_new(job, entry)?;
         if let Some((event, scope)) = event {
             self.tell(event.kind, scope, || event.clone());
         }
-        self.pump();
+        self.perform(due);
         Ok(TaskHandle {
             task_id,
             answer: awaited,
@@ -136,7 +143,25 @@ impl Core {
         })
     }
 
-    fn enqueue_new(&self, job: Box<Job>, entry: Outstanding) -> Result<(), SubmitError> {
+    /// Writes the message of a task that may go to a worker without a future that looks after it.
+    fn prepare(&self, job: &mut Job) {
+        let broker = &self.hub.broker;
+        let signatures = broker.signatures();
+        let plain = signatures.key.is_none() && signatures.trust.is_none();
+        if !plain || job.named || !matches!(job.how, How::External) || !is_small(&job.task.payload)
+        {
+            return;
+        }
+        // What is wrong with it is told by who runs it.
+        let prepared = broker.prepare(&job.task, &self.route, &job.options);
+        job.prepared = prepared.ok().filter(PreparedTask::is_ready);
+        if job.prepared.is_some() {
+            job.task.payload = Value::Null;
+        }
+    }
+
+    /// Puts a task at the end of its lane. What is to be done then.
+    fn enqueue_new(&self, job: Box<Job>, entry: Outstanding) -> Result<Due, SubmitError> {
         let mut state = self.state.lock();
         let (lane, task_id) = (entry.lane, job.task.task_id.clone());
         if state.outstanding.contains_key(&task_id) {
@@ -154,7 +179,7 @@ impl Core {
             metrics.count(lane, Count::Submitted, 1);
         }
         self.note_outstanding(state.outstanding.len());
-        Ok(())
+        Ok(state.due(Instant::now()))
     }
 
     fn options(&self, lane: SessionLane, command: &dyn SessionCommand) -> TaskOptions {
@@ -174,4 +199,26 @@ impl Core {
             workspace: command.workspace().cloned(),
         }
     }
+}
+
+/// Whether a payload is certainly small, after a short look: to write a large one takes long.
+fn is_small(payload: &Value) -> bool {
+    fn look(value: &Value, left: &mut usize) -> bool {
+        let size = match value {
+            Value::String(text) => text.len(),
+            Value::Array(values) => values.len(),
+            Value::Object(fields) => fields.keys().map(String::len).sum(),
+            _ => 0,
+        };
+        let Some(rest) = left.checked_sub(size + NODE) else {
+            return false;
+        };
+        *left = rest;
+        match value {
+            Value::Array(values) => values.iter().all(|value| look(value, left)),
+            Value::Object(fields) => fields.values().all(|value| look(value, left)),
+            _ => true,
+        }
+    }
+    look(payload, &mut { SMALL })
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 
-use async_nats::{HeaderMap, HeaderName};
+use async_nats::{HeaderMap, HeaderName, Message, Subject};
 use bytes::Bytes;
 use serde::Deserialize;
 use tokio::time::sleep;
@@ -50,15 +50,24 @@ pub struct Outgoing {
 
 impl Outgoing {
     fn header_map(&self) -> HeaderMap {
-        let mut map = self.common.clone();
-        for (name, value) in &self.headers {
-            map.insert(HeaderName::from_static(name), value.as_str());
-        }
-        if let Some(sequence) = self.expected_last {
-            map.insert(HeaderName::from_static(EXPECTED_LAST), sequence.to_string());
-        }
-        map
+        let headers = self.headers.iter();
+        let headers = headers.map(|(name, value)| (*name, value.clone()));
+        headers_of(self.common.clone(), headers, self.expected_last)
     }
+}
+
+fn headers_of(
+    mut map: HeaderMap,
+    headers: impl IntoIterator<Item = (&'static str, String)>,
+    expected_last: Option<u64>,
+) -> HeaderMap {
+    for (name, value) in headers {
+        map.insert(HeaderName::from_static(name), value);
+    }
+    if let Some(sequence) = expected_last {
+        map.insert(HeaderName::from_static(EXPECTED_LAST), sequence.to_string());
+    }
+    map
 }
 
 /// The broker's word that a message is stored.
@@ -171,17 +180,32 @@ impl Broker {
             .ask(subject.as_str(), outgoing.header_map(), body.clone());
         match answer.await {
             Ok(answer) => read_answer(subject, &answer.payload),
-            Err(Unanswered::NoResponders) => Err(PublishError::NoStream(subject.clone())),
-            Err(Unanswered::Denied(denied)) => Err(PublishError::Denied(denied)),
-            Err(Unanswered::TooLarge) => Err(PublishError::TooLarge {
-                subject: subject.clone(),
-                size: body.len(),
-                max: self.client().max_payload(),
-            }),
-            Err(Unanswered::Unknown(reason)) => Err(PublishError::Unknown {
-                subject: subject.clone(),
-                reason,
-            }),
+            Err(unanswered) => {
+                let max = self.client().max_payload();
+                Err(unanswered.of_publish(subject, body.len(), max))
+            }
+        }
+    }
+
+    /// Publishes if the client takes it at once, and has `then` called with the broker's word, once,
+    /// from wherever it is heard.
+    pub(super) fn publish_then(
+        &self,
+        outgoing: Outgoing,
+        then: impl FnOnce(Result<PubAck, PublishError>) + Send + 'static,
+    ) {
+        let Outgoing { subject, body, .. } = outgoing;
+        let headers = headers_of(outgoing.common, outgoing.headers, outgoing.expected_last);
+        let (subject, max) = (Subject::from(subject), self.client().max_payload());
+        let (to, size) = (subject.clone(), body.len());
+        let call = move |answer: Result<Message, Unanswered>| {
+            then(match answer {
+                Ok(answer) => read_answer(&to, &answer.payload),
+                Err(unanswered) => Err(unanswered.of_publish(&to, size, max)),
+            });
+        };
+        if let Err(call) = self.requests.post(subject, headers, body, Box::new(call)) {
+            call(Err(Unanswered::Unknown("it was not sent".to_owned())));
         }
     }
 
@@ -262,6 +286,19 @@ impl Broker {
             Ok(_) => Ok(Stored::First),
             Err(PublishError::Exists(_)) => Ok(Stored::AlreadyThere),
             Err(error) => Err(error),
+        }
+    }
+}
+
+impl Unanswered {
+    /// What it means for a publish of `size` bytes to `subject`.
+    fn of_publish(self, subject: &str, size: usize, max: usize) -> PublishError {
+        let subject = subject.to_owned();
+        match self {
+            Self::NoResponders => PublishError::NoStream(subject),
+            Self::Denied(denied) => PublishError::Denied(denied),
+            Self::TooLarge => PublishError::TooLarge { subject, size, max },
+            Self::Unknown(reason) => PublishError::Unknown { subject, reason },
         }
     }
 }

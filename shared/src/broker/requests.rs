@@ -5,6 +5,7 @@
 //! ends what nobody answered (`docs/performance.md` has what that is worth).
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use foldhash::HashMap;
 use futures::{FutureExt, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::{OnceCell, oneshot};
+use tokio::task::unconstrained;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -76,17 +78,72 @@ struct Waiting {
 struct Question {
     asked: Instant,
     subject: Subject,
-    answer: oneshot::Sender<Result<Message, Denied>>,
+    asker: Asker,
+}
+
+/// What is called with an answer, in the task that reads them: it must not take long.
+pub(super) type OnAnswer = Box<dyn FnOnce(Result<Message, Unanswered>) + Send>;
+
+/// Who waits for an answer.
+enum Asker {
+    Future(oneshot::Sender<Result<Message, Denied>>),
+    Function(OnAnswer),
+}
+
+impl Asker {
+    /// Tells the answer. With no lock held: a function may ask something itself.
+    fn tell(self, answer: Result<Message, Denied>) {
+        match self {
+            // Who asked may have stopped waiting.
+            Self::Future(sender) => drop(sender.send(answer)),
+            Self::Function(call) => call(answer.map_err(Unanswered::Denied).and_then(responded)),
+        }
+    }
+
+    /// Says that there is none.
+    fn give_up(self) {
+        if let Self::Function(call) = self {
+            call(Err(unheard()));
+        }
+    }
+}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Future(_) => "a future",
+            Self::Function(_) => "a function",
+        })
+    }
 }
 
 impl Waiting {
-    /// Ends what waits for an answer that cannot come. Whether anything did.
-    fn deny(&mut self, denied: &Denied, inbox: &str) -> bool {
+    /// Why no answer can arrive, as far as is known.
+    fn deaf(&self) -> Option<&Denied> {
+        let deaf = self.deaf.as_ref();
+        let still = deaf.filter(|(since, _)| since.elapsed() < DEAF_FOR);
+        still.map(|(_, denied)| denied)
+    }
+
+    /// Notes a question. Its number.
+    fn enlist(&mut self, subject: Subject, asker: Asker) -> u64 {
+        self.next += 1;
+        let question = Question {
+            asked: Instant::now(),
+            subject,
+            asker,
+        };
+        self.answers.insert(self.next, question);
+        self.next
+    }
+
+    /// Takes out what waits for an answer that cannot come; and whether the denial is ours.
+    fn deny(&mut self, denied: &Denied, inbox: &str) -> (Vec<Asker>, bool) {
         let all = denied.act == Act::Subscribe && denied.subject == inbox;
         if all {
             self.deaf = Some((Instant::now(), denied.clone()));
         } else if denied.act == Act::Subscribe {
-            return false;
+            return (Vec::new(), false);
         }
         let ended: Vec<Question> = self
             .answers
@@ -95,12 +152,13 @@ impl Waiting {
             .collect();
         let is_it = |subject: &Subject| subject.as_str() == denied.subject;
         let ours = !ended.is_empty() || self.forgotten.iter().any(is_it);
+        let mut askers = Vec::with_capacity(ended.len());
         for question in ended {
-            let _ = question.answer.send(Err(denied.clone()));
+            askers.push(question.asker);
             // Each of several that were asked at once is denied by itself.
             self.remember(question.subject);
         }
-        ours
+        (askers, ours)
     }
 
     fn forget(&mut self, number: u64) {
@@ -118,6 +176,11 @@ impl Waiting {
 }
 
 impl Inner {
+    /// Where the answer to a question goes.
+    fn reply(&self, number: u64) -> String {
+        [&self.inbox, ".", &number.to_string()].concat()
+    }
+
     /// Gives a request to the client.
     async fn send(
         &self,
@@ -154,8 +217,14 @@ impl Requests {
         let waiting = Arc::<Mutex<Waiting>>::default();
         let (weak, answers) = (Arc::downgrade(&waiting), format!("{inbox}.*"));
         let _denials = denials.listen(move |denied| {
-            let waiting = weak.upgrade();
-            waiting.is_some_and(|waiting| waiting.lock().deny(denied, &answers))
+            let Some(waiting) = weak.upgrade() else {
+                return false;
+            };
+            let (askers, ours) = waiting.lock().deny(denied, &answers);
+            for asker in askers {
+                asker.tell(Err(denied.clone()));
+            }
+            ours
         });
         Self(Arc::new(Inner {
             client,
@@ -186,35 +255,68 @@ impl Requests {
         let (sender, answer) = oneshot::channel();
         let number = {
             let mut waiting = inner.waiting.lock();
-            if let Some((since, denied)) = &waiting.deaf
-                && since.elapsed() < DEAF_FOR
-            {
+            if let Some(denied) = waiting.deaf() {
                 return Err(Unanswered::Denied(denied.clone()));
             }
-            waiting.next += 1;
-            let number = waiting.next;
-            let question = Question {
-                asked: Instant::now(),
-                subject: subject.clone(),
-                answer: sender,
-            };
-            waiting.answers.insert(number, question);
-            number
+            waiting.enlist(subject.clone(), Asker::Future(sender))
         };
         let _forget = Forget {
             waiting: &inner.waiting,
             number,
         };
-        let reply = [&inner.inbox, ".", &number.to_string()].concat();
+        let reply = inner.reply(number);
         inner.send(subject, reply, headers, body).await?;
-        let message = answer
-            .await
-            .map_err(|_| Unanswered::Unknown(format!("nothing heard for {REQUEST_TIMEOUT:?}")))?
-            .map_err(Unanswered::Denied)?;
-        if message.status == Some(StatusCode::NO_RESPONDERS) {
-            return Err(Unanswered::NoResponders);
+        let message = answer.await.map_err(|_| unheard())?;
+        responded(message.map_err(Unanswered::Denied)?)
+    }
+
+    /// Sends a request if the client takes it at once, and has `call` called with its answer, or
+    /// after [`REQUEST_TIMEOUT`] with none. Gives `call` back where it was not sent.
+    pub(super) fn post(
+        &self,
+        subject: Subject,
+        headers: HeaderMap,
+        body: Bytes,
+        call: OnAnswer,
+    ) -> Result<(), OnAnswer> {
+        let inner = &*self.0;
+        if !inner.listener.initialized() {
+            return Err(call);
         }
-        Ok(message)
+        let number = {
+            let mut waiting = inner.waiting.lock();
+            if waiting.deaf().is_some() {
+                return Err(call);
+            }
+            waiting.enlist(subject.clone(), Asker::Function(call))
+        };
+        let reply = inner.reply(number);
+        let client = &inner.client;
+        let publish = client.publish_with_reply_and_headers(subject, reply, headers, body);
+        // Whether there is room is the only question, not whose turn it is.
+        match unconstrained(publish).now_or_never() {
+            Some(Ok(())) => Ok(()),
+            _ => match inner.waiting.lock().answers.remove(&number) {
+                Some(Question {
+                    asker: Asker::Function(call),
+                    ..
+                }) => Err(call),
+                // It was denied meanwhile, and told so.
+                _ => Ok(()),
+            },
+        }
+    }
+}
+
+fn unheard() -> Unanswered {
+    Unanswered::Unknown(format!("nothing heard for {REQUEST_TIMEOUT:?}"))
+}
+
+/// An answer, unless it says that nobody heard the question.
+fn responded(message: Message) -> Result<Message, Unanswered> {
+    match message.status {
+        Some(StatusCode::NO_RESPONDERS) => Err(Unanswered::NoResponders),
+        _ => Ok(message),
     }
 }
 
@@ -253,8 +355,7 @@ fn give(message: Message, prefix: usize, waiting: &Mutex<Waiting>) {
     let number = message.subject.get(prefix..).and_then(|n| n.parse().ok());
     let found = number.and_then(|n: u64| waiting.lock().answers.remove(&n));
     if let Some(question) = found {
-        // Who asked may have stopped waiting.
-        let _ = question.answer.send(Ok(message));
+        question.asker.tell(Ok(message));
     }
 }
 
@@ -273,11 +374,22 @@ async fn deliver(mut subscriber: Subscriber, prefix: usize, waiting: Arc<Mutex<W
                 }
             }
             _ = clock.tick() => {
-                let mut waiting = waiting.lock();
-                waiting.answers.retain(|_, question| question.asked.elapsed() < REQUEST_TIMEOUT);
+                give_up(&waiting, |question| question.asked.elapsed() >= REQUEST_TIMEOUT);
             }
         }
     }
     // The connection is closed for good: nobody is left waiting.
-    waiting.lock().answers.clear();
+    give_up(&waiting, |_| true);
+}
+
+/// Ends the questions that are `over`.
+fn give_up(waiting: &Mutex<Waiting>, over: impl Fn(&Question) -> bool) {
+    let over: Vec<Question> = {
+        let mut waiting = waiting.lock();
+        let over = waiting.answers.extract_if(|_, question| over(question));
+        over.map(|(_, question)| question).collect()
+    };
+    for question in over {
+        question.asker.give_up();
+    }
 }

@@ -6,7 +6,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use tokio::time::sleep;
 
-use super::publish::{Outgoing, PublishError};
+use super::publish::{Outgoing, PubAck, PublishError};
 use super::signatures::Unsigned;
 use super::templates;
 use super::{BLOB_THRESHOLD, Broker, BrokerError};
@@ -46,6 +46,17 @@ pub struct Accepted {
     pub blob: Option<String>,
 }
 
+impl Accepted {
+    fn of(ack: PubAck, blob: Option<String>) -> Self {
+        Self {
+            stream: ack.stream,
+            sequence: ack.sequence,
+            duplicate: ack.duplicate,
+            blob,
+        }
+    }
+}
+
 /// A task that is written, and not published yet.
 #[derive(Debug)]
 pub struct PreparedTask {
@@ -60,6 +71,12 @@ pub struct PreparedTask {
 }
 
 impl PreparedTask {
+    /// Whether [`Broker::post`] can send it: it needs no signature, and fits into a message.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.unsigned.is_none() && self.outgoing.body.len() <= BLOB_THRESHOLD
+    }
+
     /// Its signature, once it has one; its result names it.
     #[must_use]
     pub fn signature(&self) -> Option<&str> {
@@ -200,14 +217,7 @@ impl Broker {
         }
         loop {
             match self.publish(&task.outgoing).await {
-                Ok(ack) => {
-                    return Ok(Accepted {
-                        stream: ack.stream,
-                        sequence: ack.sequence,
-                        duplicate: ack.duplicate,
-                        blob: task.blob.take(),
-                    });
-                }
+                Ok(ack) => return Ok(Accepted::of(ack, task.blob.take())),
                 // While a server restarts, its streams are away for a moment.
                 Err(PublishError::Unknown { .. } | PublishError::NoStream(_))
                     if clock::now_ms() < task.deadline_ms =>
@@ -221,6 +231,24 @@ impl Broker {
                 Err(error) => return Err(refused(task, error.into())),
             }
         }
+    }
+
+    /// Publishes a task without waiting for it. `then` is called once, with the task's id and the
+    /// broker's word; with `None` when there is none: it was not sent, refused, or nobody answered. It
+    /// is nothing that [`Broker::submit`] would not find out, which may follow under the same id.
+    /// `then` is called by who reads the broker's answers, so it must not take long.
+    pub fn post(
+        &self,
+        task: PreparedTask,
+        then: impl FnOnce(&str, Option<Accepted>) + Send + 'static,
+    ) {
+        let PreparedTask {
+            task_id, outgoing, ..
+        } = task;
+        self.publish_then(outgoing, move |ack| {
+            let accepted = ack.ok().map(|ack| Accepted::of(ack, None));
+            then(&task_id, accepted);
+        });
     }
 
     /// Stores a large body; repeated until the deadline while the broker does not answer. Before

@@ -48,6 +48,8 @@ impl Encoding {
     #[must_use]
     pub fn of(content_type: Option<&str>, body: &[u8]) -> Self {
         match content_type {
+            // What everybody writes, before the search for what somebody may.
+            Some(text) if text == Self::MessagePack.content_type() => Self::MessagePack,
             Some(text) if text.contains("json") => Self::Json,
             Some(text) if text.contains("msgpack") => Self::MessagePack,
             _ => match body.first() {
