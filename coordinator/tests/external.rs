@@ -213,8 +213,11 @@ async fn a_task_is_settled_at_its_deadline_though_nobody_holds_its_session_any_m
 async fn who_waits_for_a_task_is_answered_though_its_process_closed_the_connection() {
     let bench = Bench::start().await;
     let session = bench.external("s").await;
+    let mut events = session.subscribe().await;
     let task = Task::new("t", json!({})).timeout_ms(1_000);
     let handle = session.submit(QUERY, task).await.expect("taken");
+    // It is told when the broker has accepted it.
+    events_until(&mut events, EventKind::Submitted).await;
     session.leave().await;
     bench.coordinator.close().await;
     let answer = timeout(SOON, handle).await.expect("bounded");
