@@ -160,8 +160,10 @@ impl ToolContext {
     /// When the task's time is over, on this machine's monotonic clock.
     #[must_use]
     pub fn deadline(&self) -> Instant {
+        // In this order, because the process may be stopped in between.
+        let now = Instant::now();
         let left = self.deadline_ms.saturating_sub(clock::now_ms());
-        Instant::now() + Duration::from_millis(left)
+        now + Duration::from_millis(left)
     }
 
     /// Whether the tool must stop; for loops that cannot await.

@@ -10,6 +10,7 @@ use std::sync::{LazyLock, OnceLock};
 use std::time::Duration;
 
 use a3s_shared::protocol::{ExternalTask, clock};
+use rustix::io::Errno;
 use rustix::process::{Pid, Resource, Rlimit, Signal, getpid, getppid, setrlimit, setsid};
 use tokio::process::{Child, Command};
 use tokio::runtime::Handle;
@@ -62,6 +63,22 @@ fn prepare(command: &mut Command, limits: Limits) {
             // SIGXCPU at the limit says what it was; SIGKILL follows for who ignores it.
             limit(Resource::Cpu, limits.max_cpu_seconds, 1)?;
             limit(Resource::Nproc, limits.max_processes, 0)
+        });
+    }
+}
+
+/// The child does not become the program when `until` is over: it may be stopped between fork and
+/// exec, with the worker.
+#[allow(
+    unsafe_code,
+    reason = "pre_exec is the only hook between fork and exec"
+)]
+fn not_after(command: &mut Command, until: Instant) {
+    // SAFETY: the closure only reads a clock; it takes no lock and allocates nothing.
+    unsafe {
+        command.pre_exec(move || match until <= Instant::now() {
+            true => Err(Errno::TIMEDOUT.into()),
+            false => Ok(()),
         });
     }
 }
@@ -190,7 +207,10 @@ impl Request {
         let started = if self.until <= Instant::now() {
             Ok(None)
         } else {
-            self.start().map(Some)
+            match self.start() {
+                Err(_) if self.until <= Instant::now() => Ok(None),
+                started => started.map(Some),
+            }
         };
         // When nobody waits any more, the child is dropped here, and killed by that.
         let _ = self.answer.send(started);
@@ -203,6 +223,7 @@ impl Request {
             .sandbox
             .confine(&mut self.command, &self.workspace, number);
         let home = home.map_err(|e| io::Error::new(e.kind(), format!("no sandbox for it: {e}")))?;
+        not_after(&mut self.command, self.until);
         let (child, running) = if home.is_some() {
             let (child, running) = Running::begin(number, || self.fork())?;
             (child, Some(running))
@@ -235,7 +256,53 @@ impl Request {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+
+    type Answer = oneshot::Receiver<io::Result<Option<Started>>>;
+
+    fn request(command: Command, until: Instant, dir: &Path) -> (Request, Answer) {
+        let (answer, child) = oneshot::channel();
+        let request = Request {
+            command,
+            mark: new_mark(),
+            until,
+            sandbox: Arc::default(),
+            workspace: dir.to_owned(),
+            runtime: Handle::current(),
+            answer,
+        };
+        (request, child)
+    }
+
+    #[tokio::test]
+    #[allow(unsafe_code, reason = "as above")]
+    async fn what_is_stopped_between_fork_and_exec_until_it_is_too_late_is_not_started() {
+        let dir = tempfile::tempdir().expect("a directory");
+        for (file, stopped_ms, starts) in [("in-time", 0, true), ("late", 300, false)] {
+            let path = dir.path().join(file);
+            let mut command = Command::new("touch");
+            command.arg(&path);
+            // SAFETY: it only sleeps, as a process that is stopped does.
+            unsafe {
+                command.pre_exec(move || {
+                    #[expect(clippy::disallowed_methods, reason = "in the child")]
+                    std::thread::sleep(Duration::from_millis(stopped_ms));
+                    Ok(())
+                });
+            }
+            let until = Instant::now() + Duration::from_millis(if starts { 60_000 } else { 100 });
+            let (request, child) = request(command, until, dir.path());
+            request.serve();
+            let started = child.await.expect("an answer").expect("no error");
+            assert_eq!(started.is_some(), starts, "{file}");
+            if let Some(mut started) = started {
+                started.child.wait().await.expect("it ends");
+            }
+            assert_eq!(path.exists(), starts, "{file}");
+        }
+    }
 
     #[tokio::test]
     async fn what_nobody_waits_for_or_what_comes_too_late_is_not_started() {
@@ -250,16 +317,7 @@ mod tests {
             let path = dir.path().join(file);
             let mut command = Command::new("touch");
             command.arg(&path);
-            let (answer, child) = oneshot::channel();
-            let request = Request {
-                command,
-                mark: new_mark(),
-                until,
-                sandbox: Arc::default(),
-                workspace: dir.path().to_owned(),
-                runtime: Handle::current(),
-                answer,
-            };
+            let (request, child) = request(command, until, dir.path());
             let mut started = None;
             if awaited {
                 request.serve();
