@@ -180,29 +180,34 @@ impl Broker {
             .ask(subject.as_str(), outgoing.header_map(), body.clone());
         match answer.await {
             Ok(answer) => read_answer(subject, &answer.payload),
-            Err(unanswered) => {
-                let max = self.client().max_payload();
-                Err(unanswered.of_publish(subject, body.len(), max))
-            }
+            Err(Unanswered::NoResponders) => Err(PublishError::NoStream(subject.clone())),
+            Err(Unanswered::Denied(denied)) => Err(PublishError::Denied(denied)),
+            Err(Unanswered::TooLarge) => Err(PublishError::TooLarge {
+                subject: subject.clone(),
+                size: body.len(),
+                max: self.client().max_payload(),
+            }),
+            Err(Unanswered::Unknown(reason)) => Err(PublishError::Unknown {
+                subject: subject.clone(),
+                reason,
+            }),
         }
     }
 
     /// Publishes if the client takes it at once, and has `then` called with the broker's word, once,
-    /// from wherever it is heard.
+    /// from wherever it is heard: `None` when the message was not sent, refused, or not answered.
     pub(super) fn publish_then(
         &self,
         outgoing: Outgoing,
-        then: impl FnOnce(Result<PubAck, PublishError>) + Send + 'static,
+        then: impl FnOnce(Option<PubAck>) + Send + 'static,
     ) {
         let Outgoing { subject, body, .. } = outgoing;
         let headers = headers_of(outgoing.common, outgoing.headers, outgoing.expected_last);
-        let (subject, max) = (Subject::from(subject), self.client().max_payload());
-        let (to, size) = (subject.clone(), body.len());
+        let subject = Subject::from(subject);
+        let to = subject.clone();
         let call = move |answer: Result<Message, Unanswered>| {
-            then(match answer {
-                Ok(answer) => read_answer(&to, &answer.payload),
-                Err(unanswered) => Err(unanswered.of_publish(&to, size, max)),
-            });
+            let answer = answer.ok();
+            then(answer.and_then(|answer| read_answer(&to, &answer.payload).ok()));
         };
         if let Err(call) = self.requests.post(subject, headers, body, Box::new(call)) {
             call(Err(Unanswered::Unknown("it was not sent".to_owned())));
@@ -286,19 +291,6 @@ impl Broker {
             Ok(_) => Ok(Stored::First),
             Err(PublishError::Exists(_)) => Ok(Stored::AlreadyThere),
             Err(error) => Err(error),
-        }
-    }
-}
-
-impl Unanswered {
-    /// What it means for a publish of `size` bytes to `subject`.
-    fn of_publish(self, subject: &str, size: usize, max: usize) -> PublishError {
-        let subject = subject.to_owned();
-        match self {
-            Self::NoResponders => PublishError::NoStream(subject),
-            Self::Denied(denied) => PublishError::Denied(denied),
-            Self::TooLarge => PublishError::TooLarge { subject, size, max },
-            Self::Unknown(reason) => PublishError::Unknown { subject, reason },
         }
     }
 }

@@ -86,24 +86,17 @@ pub(super) type OnAnswer = Box<dyn FnOnce(Result<Message, Unanswered>) + Send>;
 
 /// Who waits for an answer.
 enum Asker {
-    Future(oneshot::Sender<Result<Message, Denied>>),
+    Future(oneshot::Sender<Result<Message, Unanswered>>),
     Function(OnAnswer),
 }
 
 impl Asker {
     /// Tells the answer. With no lock held: a function may ask something itself.
-    fn tell(self, answer: Result<Message, Denied>) {
+    fn tell(self, answer: Result<Message, Unanswered>) {
         match self {
             // Who asked may have stopped waiting.
             Self::Future(sender) => drop(sender.send(answer)),
-            Self::Function(call) => call(answer.map_err(Unanswered::Denied).and_then(responded)),
-        }
-    }
-
-    /// Says that there is none.
-    fn give_up(self) {
-        if let Self::Function(call) = self {
-            call(Err(unheard()));
+            Self::Function(call) => call(answer),
         }
     }
 }
@@ -222,7 +215,7 @@ impl Requests {
             };
             let (askers, ours) = waiting.lock().deny(denied, &answers);
             for asker in askers {
-                asker.tell(Err(denied.clone()));
+                asker.tell(Err(Unanswered::Denied(denied.clone())));
             }
             ours
         });
@@ -266,8 +259,7 @@ impl Requests {
         };
         let reply = inner.reply(number);
         inner.send(subject, reply, headers, body).await?;
-        let message = answer.await.map_err(|_| unheard())?;
-        responded(message.map_err(Unanswered::Denied)?)
+        answer.await.map_err(|_| unheard())?
     }
 
     /// Sends a request if the client takes it at once, and has `call` called with its answer, or
@@ -290,11 +282,9 @@ impl Requests {
             }
             waiting.enlist(subject.clone(), Asker::Function(call))
         };
-        let reply = inner.reply(number);
-        let client = &inner.client;
-        let publish = client.publish_with_reply_and_headers(subject, reply, headers, body);
+        let sent = inner.send(subject, inner.reply(number), headers, body);
         // Whether there is room is the only question, not whose turn it is.
-        match unconstrained(publish).now_or_never() {
+        match unconstrained(sent).now_or_never() {
             Some(Ok(())) => Ok(()),
             _ => match inner.waiting.lock().answers.remove(&number) {
                 Some(Question {
@@ -355,7 +345,7 @@ fn give(message: Message, prefix: usize, waiting: &Mutex<Waiting>) {
     let number = message.subject.get(prefix..).and_then(|n| n.parse().ok());
     let found = number.and_then(|n: u64| waiting.lock().answers.remove(&n));
     if let Some(question) = found {
-        question.asker.tell(Ok(message));
+        question.asker.tell(responded(message));
     }
 }
 
@@ -390,6 +380,6 @@ fn give_up(waiting: &Mutex<Waiting>, over: impl Fn(&Question) -> bool) {
         over.map(|(_, question)| question).collect()
     };
     for question in over {
-        question.asker.give_up();
+        question.asker.tell(Err(unheard()));
     }
 }

@@ -246,8 +246,7 @@ impl Broker {
             task_id, outgoing, ..
         } = task;
         self.publish_then(outgoing, move |ack| {
-            let accepted = ack.ok().map(|ack| Accepted::of(ack, None));
-            then(&task_id, accepted);
+            then(&task_id, ack.map(|ack| Accepted::of(ack, None)));
         });
     }
 
