@@ -12,7 +12,7 @@ use tokio::time::{Duration, Instant, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::job::{How, Job, Signal};
-use super::outstanding::{Ear, Told};
+use super::outstanding::{Listener, Told};
 use super::reports::{Reports, Scope};
 use super::state::{Due, State};
 use super::{external, host, local, tokens};
@@ -102,7 +102,7 @@ impl Core {
             tokio::spawn(Box::pin(run(Arc::clone(self), job)));
         }
         for job in due.woken {
-            self.go_on(job);
+            self.resume(job);
         }
     }
 
@@ -115,7 +115,7 @@ impl Core {
             let Some(entry) = state.outstanding.get_mut(id) else {
                 return;
             };
-            let Ear::Away { job, .. } = &mut entry.ear else {
+            let Listener::InFlight { job, .. } = &mut entry.listener else {
                 return;
             };
             let first = accepted
@@ -126,10 +126,10 @@ impl Core {
                 self.tell_submitted(job);
                 return;
             }
-            entry.ear.wake(None)
+            entry.listener.wake(None)
         };
         if let Some(job) = woken {
-            self.go_on(job);
+            self.resume(job);
         }
     }
 
@@ -140,14 +140,14 @@ impl Core {
             Told::Heard => true,
             Told::Unheard => false,
             Told::Woken(job) => {
-                self.go_on(job);
+                self.resume(job);
                 true
             }
         }
     }
 
-    /// Waits in a future for a task that was away.
-    pub(super) fn go_on(self: &Arc<Self>, job: Box<Job>) {
+    /// Waits in a future for a task in flight.
+    pub(super) fn resume(self: &Arc<Self>, job: Box<Job>) {
         let core = Arc::clone(self);
         tokio::spawn(Box::pin(async move {
             let (job, end) = external::run(&core, job).await;
@@ -155,11 +155,11 @@ impl Core {
         }));
     }
 
-    /// A task that was away has this result. Gives the result back when it was not away.
-    pub(super) fn came_home(self: &Arc<Self>, result: TaskResult) -> Option<TaskResult> {
+    /// A task in flight has this result. Gives the result back when it was not in flight.
+    pub(super) fn complete_in_flight(self: &Arc<Self>, result: TaskResult) -> Option<TaskResult> {
         let (job, due) = {
             let mut state = self.state.lock();
-            let Some(job) = state.come_home(&result.task_id) else {
+            let Some(job) = state.take_in_flight(&result.task_id) else {
                 return Some(result);
             };
             self.tell_end(&job, &result, true);
@@ -251,7 +251,7 @@ impl Core {
         if job.signals.is_none()
             && let Some(entry) = self.state.lock().outstanding.get_mut(&job.task.task_id)
         {
-            job.signals = Some(entry.ear.listen());
+            job.signals = Some(entry.listener.listen());
         }
     }
 

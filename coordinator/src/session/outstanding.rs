@@ -1,7 +1,7 @@
 //! A task without an outcome, and who hears what it is told.
 //!
-//! Most tasks go to a worker and come back with a result a moment later. While they are away, nothing
-//! runs for them here: there is only this entry. Whatever else becomes of one (it takes long, it is
+//! Most tasks go to a worker and come back with a result a moment later. While they are in flight,
+//! nothing runs for them here: there is only this entry. Whatever else becomes of one (it takes long, it is
 //! cancelled, the broker did not accept it) wakes it: a future takes over (`external`).
 
 use a3s_shared::protocol::SessionLane;
@@ -24,18 +24,18 @@ pub(super) struct Outstanding {
     pub(super) submitted_ms: u64,
     /// Where it waits; None once it has started.
     pub(super) ticket: Option<Ticket>,
-    pub(super) ear: Ear,
+    pub(super) listener: Listener,
 }
 
 /// Who hears what a task is told.
 #[derive(Debug)]
-pub(super) enum Ear {
+pub(super) enum Listener {
     /// Nobody yet: it is kept.
     Nobody(Vec<Signal>),
     /// The future that runs it.
     Future(mpsc::Sender<Signal>),
     /// Nobody: a worker has it, and the first thing that it is told wakes it.
-    Away {
+    InFlight {
         job: Box<Job>,
         /// When it is woken if nothing happens before.
         until: Instant,
@@ -53,7 +53,7 @@ pub(super) enum Told {
     Unheard,
 }
 
-impl Ear {
+impl Listener {
     pub(super) fn tell(&mut self, signal: Signal) -> Told {
         match self {
             Self::Nobody(kept) => {
@@ -66,7 +66,7 @@ impl Ear {
                 Err(error) if error.is_disconnected() => Told::Unheard,
                 _ => Told::Heard,
             },
-            Self::Away { .. } => match self.wake(Some(signal)) {
+            Self::InFlight { .. } => match self.wake(Some(signal)) {
                 Some(job) => Told::Woken(job),
                 None => Told::Unheard,
             },
@@ -89,13 +89,13 @@ impl Ear {
         heard
     }
 
-    /// A task that is away, for a future that listens to it; None when it is not.
+    /// A task in flight, for a future that listens to it; None when it is not.
     pub(super) fn wake(&mut self, signal: Option<Signal>) -> Option<Box<Job>> {
-        if !matches!(self, Self::Away { .. }) {
+        if !matches!(self, Self::InFlight { .. }) {
             return None;
         }
         let kept = Self::Nobody(signal.into_iter().collect());
-        let Self::Away { mut job, .. } = std::mem::replace(self, kept) else {
+        let Self::InFlight { mut job, .. } = std::mem::replace(self, kept) else {
             return None;
         };
         job.signals = Some(self.listen());

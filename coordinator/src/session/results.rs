@@ -24,20 +24,20 @@ impl Core {
             let tasks = state.outstanding.values_mut();
             let started = tasks.filter(|task| task.external && task.ticket.is_none());
             for task in started {
-                if let Told::Woken(job) = task.ear.tell(Signal::Look) {
+                if let Told::Woken(job) = task.listener.tell(Signal::Look) {
                     woken.push(job);
                 }
             }
         }
         for job in woken {
-            self.go_on(job);
+            self.resume(job);
         }
     }
 
     fn heard_answer(self: &Arc<Self>, mut answer: Answer) {
         // Whether to believe it is for the task's future to say, where that is a question.
         if !answer.refused {
-            match self.came_home(answer.result) {
+            match self.complete_in_flight(answer.result) {
                 None => return,
                 Some(result) => answer.result = result,
             }

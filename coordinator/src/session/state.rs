@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::external::{DEADLINE_GRACE, LOOK_EVERY};
 use super::host::HostTasks;
 use super::job::{ExternalHandler, How, Job, Signal};
-use super::outstanding::{Ear, Outstanding, Told};
+use super::outstanding::{Listener, Outstanding, Told};
 use crate::alerts::{Alert, DepthAlerts};
 use crate::allowance::{Allowance, Pause};
 use crate::config::Plan;
@@ -19,7 +19,7 @@ use crate::metrics::{Count, Metrics, MetricsSnapshot};
 use crate::scheduler::{Edge, Scheduler, Waiting};
 use crate::stats::{LaneStatus, SessionQueueStats};
 
-/// How far apart those who are away are looked through. Each time costs a look at all of them.
+/// How far apart those in flight are looked through. Each time costs a look at all of them.
 const SWEEPS_APART: Duration = Duration::from_millis(50);
 
 /// The changing part of a session.
@@ -33,7 +33,7 @@ pub(super) struct State {
     pub(super) metrics: Option<Metrics>,
     alerts: Option<DepthAlerts>,
     pub(super) allowance: Option<Allowance>,
-    /// When the first one of those who are away is to be woken.
+    /// When the first one of those in flight is to be woken.
     sweep_at: Option<Instant>,
     /// When the next alarm rings; None when none is set.
     alarm: Option<Instant>,
@@ -45,9 +45,9 @@ pub(super) struct State {
 pub(super) struct Due {
     /// Tasks to run in a future.
     pub(super) start: Vec<Box<Job>>,
-    /// Tasks to send to a worker. They are away already.
+    /// Tasks to send to a worker. They are in flight already.
     pub(super) send: Vec<PreparedTask>,
-    /// Tasks that were away for too long, to go on in a future.
+    /// Tasks that were in flight for too long, to go on in a future.
     pub(super) woken: Vec<Box<Job>>,
     /// Tasks whose time was over before they started.
     pub(super) expired: Vec<Box<Job>>,
@@ -145,23 +145,23 @@ impl State {
         };
         entry.ticket = None;
         match job.prepared.take() {
-            Some(prepared) if !to_host && entry.ear.has_heard_nothing() => {
+            Some(prepared) if !to_host && entry.listener.has_heard_nothing() => {
                 let until = (job.deadline + DEADLINE_GRACE).min(now + LOOK_EVERY);
                 self.sweep_at = Some(self.sweep_at.map_or(until, |at| at.min(until)));
                 entry.published = true;
-                entry.ear = Ear::Away { job, until };
+                entry.listener = Listener::InFlight { job, until };
                 due.send.push(prepared);
             }
             _ => due.start.push(job),
         }
     }
 
-    /// Wakes the tasks that are away for too long.
+    /// Wakes the tasks that are in flight for too long.
     #[expect(clippy::vec_box, reason = "a job goes on in its box")]
     fn sweep(&mut self, now: Instant, woken: &mut Vec<Box<Job>>) {
         let mut next: Option<Instant> = None;
         for entry in self.outstanding.values_mut() {
-            let Ear::Away { job, until } = &entry.ear else {
+            let Listener::InFlight { job, until } = &entry.listener else {
                 continue;
             };
             if *until > now {
@@ -170,7 +170,7 @@ impl State {
             }
             // One that has no time left is settled at once.
             let look = (job.deadline + DEADLINE_GRACE > now).then_some(Signal::Look);
-            woken.extend(entry.ear.wake(look));
+            woken.extend(entry.listener.wake(look));
         }
         self.sweep_at = next.map(|at| at.max(now + SWEEPS_APART));
     }
@@ -253,18 +253,18 @@ impl State {
     /// Tells a task something.
     pub(super) fn tell(&mut self, task_id: &str, signal: Signal) -> Told {
         match self.outstanding.get_mut(task_id) {
-            Some(entry) => entry.ear.tell(signal),
+            Some(entry) => entry.listener.tell(signal),
             None => Told::Unheard,
         }
     }
 
-    /// Takes out a task that is away: it has an outcome. None when it is not away.
-    pub(super) fn come_home(&mut self, task_id: &str) -> Option<Box<Job>> {
+    /// Takes out a task in flight: it has an outcome. None when it is not in flight.
+    pub(super) fn take_in_flight(&mut self, task_id: &str) -> Option<Box<Job>> {
         let entry = self.outstanding.get(task_id)?;
-        if !matches!(entry.ear, Ear::Away { .. }) {
+        if !matches!(entry.listener, Listener::InFlight { .. }) {
             return None;
         }
-        let Ear::Away { job, .. } = self.outstanding.remove(task_id)?.ear else {
+        let Listener::InFlight { job, .. } = self.outstanding.remove(task_id)?.listener else {
             return None;
         };
         self.scheduler.finish(job.task.lane, job.holds_slot);

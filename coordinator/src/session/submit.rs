@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::core::Core;
 use super::job::{How, Job};
-use super::outstanding::{Ear, Outstanding};
+use super::outstanding::{Listener, Outstanding};
 use super::state::Due;
 use crate::command::SessionCommand;
 use crate::error::SubmitError;
@@ -106,7 +106,7 @@ impl Core {
             deadline_ms: task.deadline_ms,
             submitted_ms: task.deadline_ms.saturating_sub(task.timeout_ms),
             ticket: None,
-            ear: Ear::Nobody(Vec::new()),
+            listener: Listener::Nobody(Vec::new()),
         };
         // In an own lane the broker holds the line, over all workers and coordinators.
         let by_broker = matches!(how, How::External) && self.route == Route::Own;
