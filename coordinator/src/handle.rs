@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use a3s_shared::protocol::TaskResult;
-use tokio::sync::oneshot;
+use futures::channel::oneshot;
 
 use crate::error::{Error, TaskError};
 use crate::session::Core;
@@ -23,6 +23,8 @@ pub(crate) type Answer = Result<TaskResult, TaskError>;
 /// Dropping it does not end the task: [`cancel`](Self::cancel) does.
 pub struct TaskHandle {
     pub(crate) task_id: String,
+    /// Not tokio's: of hundreds of handles that one task of the runtime waits for, those that its
+    /// budget does not reach would be polled again and again (docs/performance.md).
     pub(crate) answer: oneshot::Receiver<Answer>,
     pub(crate) core: Arc<Core>,
 }

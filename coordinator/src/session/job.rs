@@ -10,8 +10,8 @@ use a3s_shared::protocol::{
     ErrorKind, ExternalTask, ExternalTaskResult, Outcome, TaskHandlerMode, TaskResult, clock,
 };
 use futures::StreamExt;
-use futures::channel::mpsc;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use futures::channel::{mpsc, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep_until};
 
 use super::core::Core;

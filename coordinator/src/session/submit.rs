@@ -7,8 +7,9 @@ use a3s_shared::broker::{PreparedTask, TaskOptions};
 use a3s_shared::protocol::{
     Effect, ExternalTask, RetryPolicy, Route, SessionLane, Token, clock, validate_token,
 };
+use futures::channel::oneshot;
 use serde_json::Value;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use super::core::Core;
@@ -73,8 +74,11 @@ impl Core {
         task: &ExternalTask,
         deadline: Instant,
     ) -> Result<OwnedSemaphorePermit, SubmitError> {
-        let room = Arc::clone(&self.room[task.lane.index()]);
-        match timeout_at(deadline, room.acquire_owned()).await {
+        let room = &self.room[task.lane.index()];
+        if let Ok(room) = Arc::clone(room).try_acquire_owned() {
+            return Ok(room);
+        }
+        match timeout_at(deadline, Arc::clone(room).acquire_owned()).await {
             Ok(Ok(room)) => Ok(room),
             Ok(Err(_)) => Err(SubmitError::Closed {
                 session: self.id.clone(),
