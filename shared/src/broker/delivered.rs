@@ -21,22 +21,28 @@ impl<'a> Delivered<'a> {
     #[must_use]
     pub fn read(reply: &'a str) -> Option<Self> {
         let tokens = reply.strip_prefix("$JS.ACK.")?;
+        let mut fields = [&[][..]; 9];
+        let mut count = 0;
+        for token in tokens.as_bytes().split(|byte| *byte == b'.') {
+            if let Some(field) = fields.get_mut(count) {
+                *field = token;
+            }
+            count += 1;
+        }
         // stream, consumer, times, sequence, consumer's sequence, nanoseconds, pending; before them,
         // in the newer form, domain and account, and behind them what is to come.
-        let before = match tokens.split('.').count() {
-            7 => 0,
-            9.. => 2,
+        let fields = match count {
+            7 => &fields[..7],
+            9.. => &fields[2..],
             _ => return None,
         };
-        let mut tokens = tokens.split('.').skip(before);
-        let (stream, _consumer) = (tokens.next()?, tokens.next()?);
-        let mut number = || tokens.next()?.parse::<u64>().ok();
-        let (times, sequence, _, nanoseconds) = (number()?, number()?, number()?, number()?);
+        let text = |field: usize| str::from_utf8(fields[field]).ok();
+        let number = |field| text(field)?.parse::<u64>().ok();
         Some(Self {
-            stream,
-            times,
-            sequence,
-            stored_at_ms: nanoseconds / 1_000_000,
+            stream: text(0)?,
+            times: number(2)?,
+            sequence: number(3)?,
+            stored_at_ms: number(5)? / 1_000_000,
         })
     }
 }

@@ -1,8 +1,8 @@
 //! Publishing tasks, and taking them back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::HeaderMap;
 use bytes::Bytes;
 use tokio::time::sleep;
 
@@ -161,7 +161,7 @@ impl Broker {
             outgoing: Outgoing {
                 subject: self.names().task(&task.session_id, task.lane, route),
                 common: match signed {
-                    true => HeaderMap::new(),
+                    true => Arc::default(),
                     false => self.templates.of(common),
                 },
                 headers: headers.into_pairs(),
