@@ -1,6 +1,8 @@
-//! How large files are, when only some of them are asked: of those that stand side by side and have
-//! the same ending, one tells about the others. To ask each is a third of what a walk costs, and
-//! planning needs estimates only. Pure.
+//! How large files are, when only some of them are asked: of those that have the same ending, one
+//! tells about the next ones. To ask each is a third of what a walk costs, and planning needs
+//! estimates only. Pure.
+
+use std::collections::HashMap;
 
 /// One of so many is asked even among its like.
 const EVERY: u32 = 8;
@@ -9,11 +11,17 @@ const EVERY: u32 = 8;
 /// large files each is asked, which is little beside searching them.
 const LARGE: u64 = 64 * 1024;
 
-/// The sizes of the files of a walk.
+/// So many endings are remembered.
+const ENDINGS: usize = 1_024;
+
+/// The sizes of the files of a walk, by the endings of their names.
 #[derive(Debug, Default)]
-pub(crate) struct Sizes {
-    /// The path of the file before, and the size that was told last.
-    before: String,
+pub(crate) struct Sizes(HashMap<String, Kind>);
+
+/// Files of one ending.
+#[derive(Debug)]
+struct Kind {
+    /// The size that was told last.
     last: u64,
     /// How many may have that size by guess.
     guesses: u32,
@@ -22,22 +30,36 @@ pub(crate) struct Sizes {
 impl Sizes {
     /// The size of the file `path`, in bytes; `ask` tells it exactly.
     pub(crate) fn of(&mut self, path: &str, ask: impl FnOnce() -> u64) -> u64 {
-        if self.guesses > 0 && kind(&self.before) == kind(path) {
-            self.guesses -= 1;
-        } else {
-            self.last = ask();
-            self.guesses = if self.last > LARGE { 0 } else { EVERY - 1 };
+        let ending = ending(path);
+        if let Some(kind) = self.0.get_mut(ending) {
+            if kind.guesses > 0 {
+                kind.guesses -= 1;
+            } else {
+                *kind = Kind::of(ask());
+            }
+            return kind.last;
         }
-        self.before.clear();
-        self.before.push_str(path);
-        self.last
+        if self.0.len() >= ENDINGS {
+            self.0.clear();
+        }
+        let kind = Kind::of(ask());
+        let last = kind.last;
+        self.0.insert(ending.to_owned(), kind);
+        last
     }
 }
 
-/// The directory, and the ending of the name.
-fn kind(path: &str) -> (&str, Option<&str>) {
-    let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-    (directory, name.rsplit_once('.').map(|(_, ending)| ending))
+impl Kind {
+    fn of(last: u64) -> Self {
+        let guesses = if last > LARGE { 0 } else { EVERY - 1 };
+        Self { last, guesses }
+    }
+}
+
+/// What follows the last dot of the name; nothing without one.
+fn ending(path: &str) -> &str {
+    let name = path.rsplit_once('/').map_or(path, |(_, name)| name);
+    name.rsplit_once('.').map_or("", |(_, ending)| ending)
 }
 
 #[cfg(test)]
@@ -62,10 +84,11 @@ mod tests {
         let mut sizes = Sizes::default();
         assert_eq!(sizes.of("x", || 5), 5);
         assert_eq!(sizes.of("a/x.rs", || 7), 7);
-        assert_eq!(sizes.of("a/y.rs", || panic!("asked")), 7);
         assert_eq!(sizes.of("a/y.txt", || 9), 9);
-        let files = [("a", 1), ("b", 1), ("c.d", 1), ("c/a", 1), ("c/b", 1)];
-        assert_eq!(asked(&files), ["a", "c.d", "c/a"]);
+        assert_eq!(sizes.of("b/y.rs", || panic!("asked")), 7);
+        assert_eq!(sizes.of("b.c/y", || panic!("asked")), 5);
+        let files = [("a", 1), ("b", 1), ("c.d", 1), ("c/a.d", 1), ("c/b", 1)];
+        assert_eq!(asked(&files), ["a", "c.d"]);
     }
 
     #[test]
@@ -84,5 +107,14 @@ mod tests {
             ("d.log", 1),
         ];
         assert_eq!(asked(&files), ["a.log", "b.log", "c.log"]);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut sizes = Sizes::default();
+        for n in 0..3 * ENDINGS {
+            sizes.of(&format!("a.{n}"), || 1);
+        }
+        assert!(sizes.0.len() <= ENDINGS);
     }
 }
