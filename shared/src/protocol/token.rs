@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use uuid::Uuid;
+
 use super::SessionLane;
 
 /// The longest session, pool or task id, in characters.
@@ -67,7 +69,8 @@ impl Token {
     /// A new id that is unique in space and time (UUID version 7, 32 hexadecimal digits).
     #[must_use]
     pub fn unique() -> Self {
-        Self(uuid::Uuid::now_v7().simple().to_string())
+        let id = Uuid::now_v7().simple();
+        Self(id.encode_lower(&mut Uuid::encode_buffer()).to_owned())
     }
 
     /// The text.
