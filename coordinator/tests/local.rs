@@ -14,6 +14,7 @@ use a3s_coordinator::{
 use a3s_shared::protocol::{
     EventKind, ExternalTask, ExternalTaskResult, Outcome, SessionLane, TaskHandlerMode,
 };
+use futures::FutureExt;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use support::{Bench, SOON, echo, events_until, handler, success};
@@ -67,6 +68,22 @@ async fn an_internal_command_runs_here_and_answers() {
         (1, "coordinator")
     );
     assert_eq!(bench.tasks_stored().await, 0);
+}
+
+#[tokio::test]
+async fn hundreds_of_answers_are_taken_by_one_poll_of_who_waits_for_all() {
+    let bench = Bench::start().await;
+    let session = open(&bench, SessionQueueConfig::default()).await;
+    let mut handles = Vec::new();
+    for _ in 0..600 {
+        let command = Does("nothing", || async { Ok(Value::Null) });
+        handles.push(session.submit(QUERY, command).await.expect("taken"));
+    }
+    // Each has an answer then, one that did not start too.
+    session.close().await;
+    let answers = futures::future::join_all(handles).now_or_never();
+    let answers = answers.expect("none is left for another poll");
+    assert_eq!(answers.len(), 600);
 }
 
 #[tokio::test]
