@@ -38,11 +38,12 @@ impl<'a> Delivered<'a> {
         };
         let text = |field: usize| str::from_utf8(fields[field]).ok();
         let number = |field| text(field)?.parse::<u64>().ok();
+        let (times, sequence, _, nanoseconds) = (number(2)?, number(3)?, number(4)?, number(5)?);
         Some(Self {
             stream: text(0)?,
-            times: number(2)?,
-            sequence: number(3)?,
-            stored_at_ms: number(5)? / 1_000_000,
+            times,
+            sequence,
+            stored_at_ms: nanoseconds / 1_000_000,
         })
     }
 }
@@ -79,6 +80,7 @@ mod tests {
             "$JS.ACK.stream.consumer.1.2.3.4.5.6",
             "$JS.ACK.stream.consumer.x.2.3.4.5",
             "$JS.ACK.stream.consumer.-1.2.3.4.5",
+            "$JS.ACK.stream.consumer.1.2.x.4.5",
         ] {
             assert_eq!(Delivered::read(reply), None, "{reply}");
         }

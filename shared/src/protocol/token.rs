@@ -10,7 +10,7 @@ use super::SessionLane;
 /// The longest session, pool or task id, in characters.
 pub(crate) const MAX_TOKEN_LEN: usize = 64;
 
-/// Whether a byte may be in one. A table, because each task has some hundred of them.
+/// Which bytes a token may hold. A table, because each task has some hundred of them to check.
 const ALLOWED: [bool; 256] = {
     let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
     let mut allowed = [false; 256];
