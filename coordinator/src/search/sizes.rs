@@ -2,16 +2,16 @@
 //! tells about the next ones. To ask each is a third of what a walk costs, and planning needs
 //! estimates only. Pure.
 
-use std::collections::HashMap;
+use foldhash::HashMap;
 
-/// One of so many is asked even among its like.
+/// One of so many of an ending is asked.
 const EVERY: u32 = 8;
 
-/// What is larger, in bytes, tells nothing about its neighbours: it may be the only one. So among
-/// large files each is asked, which is little beside searching them.
+/// What is larger, in bytes, tells nothing about the next ones: it may be the only one. So after a
+/// large file the next one is asked, which is little beside searching them.
 const LARGE: u64 = 64 * 1024;
 
-/// So many endings are remembered.
+/// So many endings are remembered; at one more, all are forgotten.
 const ENDINGS: usize = 1_024;
 
 /// The sizes of the files of a walk, by the endings of their names.
@@ -31,28 +31,18 @@ impl Sizes {
     /// The size of the file `path`, in bytes; `ask` tells it exactly.
     pub(crate) fn of(&mut self, path: &str, ask: impl FnOnce() -> u64) -> u64 {
         let ending = ending(path);
-        if let Some(kind) = self.0.get_mut(ending) {
-            if kind.guesses > 0 {
-                kind.guesses -= 1;
-            } else {
-                *kind = Kind::of(ask());
-            }
+        let known = self.0.get_mut(ending);
+        if let Some(kind) = known.filter(|kind| kind.guesses > 0) {
+            kind.guesses -= 1;
             return kind.last;
         }
-        if self.0.len() >= ENDINGS {
+        let last = ask();
+        let guesses = if last > LARGE { 0 } else { EVERY - 1 };
+        if self.0.len() >= ENDINGS && !self.0.contains_key(ending) {
             self.0.clear();
         }
-        let kind = Kind::of(ask());
-        let last = kind.last;
-        self.0.insert(ending.to_owned(), kind);
+        self.0.insert(ending.to_owned(), Kind { last, guesses });
         last
-    }
-}
-
-impl Kind {
-    fn of(last: u64) -> Self {
-        let guesses = if last > LARGE { 0 } else { EVERY - 1 };
-        Self { last, guesses }
     }
 }
 

@@ -75,6 +75,7 @@ impl Core {
         deadline: Instant,
     ) -> Result<OwnedSemaphorePermit, SubmitError> {
         let room = &self.room[task.lane.index()];
+        // Nearly always there is some, and then it takes no timer.
         if let Ok(room) = Arc::clone(room).try_acquire_owned() {
             return Ok(room);
         }
